@@ -1,0 +1,130 @@
+"""The shard map as facts: which logical tables live where, and the proxy's own settings.
+
+Reading and validating the file is `shardmap.load`; which shard holds a value is `shardmap.placement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Engine(Enum):
+    """What the nodes run."""
+
+    POSTGRESQL = "postgresql"
+    COCKROACHDB = "cockroachdb"
+
+
+class Method(Enum):
+    """How the shard key decides the shard."""
+
+    LIST = "list"
+    HASH = "hash"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    host: str
+    port: int
+    locality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One physical table on its home node.
+
+    `values` (list): the key values as text, as written in the file. `lower`/`upper` (range): bounds as
+    text, lower inclusive and upper exclusive as in PostgreSQL's partitions, None for unbounded. A hash
+    shard is remainder `index` of modulus len(shards).
+    """
+
+    index: int
+    table: str
+    node: str
+    values: tuple[str, ...] = ()
+    lower: str | None = None
+    upper: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A logical table. Its shards are in index order; index 0 is the one asked when any will do.
+
+    `gaps` says that ranges leave keys out on purpose.
+    """
+
+    name: str
+    schema: str
+    key: str
+    method: Method
+    shards: tuple[Shard, ...]
+    gaps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Limits of one node's pool. Times in seconds."""
+
+    size: int = 20
+    min_idle: int = 0
+    queue_limit: int = 10_000
+    queue_timeout_s: float = 10.0
+    idle_timeout_s: float = 600.0
+    lifetime_s: float = 1800.0
+    connect_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatSettings:
+    interval_s: float = 1.0
+    timeout_s: float = 1.0
+    down_after: int = 2
+    up_after: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    listen: str = "127.0.0.1"
+    port: int = 6432
+    max_clients: int = 10_000
+    startup_timeout_s: float = 10.0
+    shutdown_grace_s: float = 30.0
+    max_message_bytes: int = 64 * 1024 * 1024
+    default_limit: int | None = None
+    plan_cache_size: int = 2_000
+    sort_memory_bytes: int = 32 * 1024 * 1024
+    allow_trust_from_anywhere: bool = False
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How to log in to the nodes. `tls` is a libpq `sslmode`; only `disable` is built so far."""
+
+    name: str
+    engine: Engine
+    database: str
+    user: str
+    password: str | None = field(default=None, repr=False)
+    tls: str = "disable"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMap:
+    """`unmapped_node` is where tables that the map does not name live; None: the first node."""
+
+    proxy: ProxySettings
+    cluster: ClusterSettings
+    nodes: Mapping[str, Node]
+    tables: Mapping[str, Table]
+    reference_tables: frozenset[str] = frozenset()
+    unmapped_node: str | None = None
+
+    @property
+    def home_of_unmapped(self) -> str:
+        return self.unmapped_node or next(iter(self.nodes))
