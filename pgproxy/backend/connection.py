@@ -1,0 +1,390 @@
+"""One connection to a node: log-in, Queries in order, their answers cut into exchanges, cancel.
+
+Who may use it and when it is clean again is the pool's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import cast
+
+from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
+from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
+from pgproxy.operators.source import Batch
+from pgproxy.shardmap.model import ClusterSettings, Node
+from pgproxy.wire import messages as wire
+from pgproxy.wire.auth import Login
+from pgproxy.wire.frames import HEADER_BYTES, Reassembler, scan_rows
+from pgproxy.wire.rows import DATA_ROW, parse_row_description
+
+_LENGTH = Struct("!I").unpack_from
+IDLE = 0x49  # ReadyForQuery's "I"
+PASSED_IN_PIECES_BYTES = 256 * 1024  # a larger DataRow is spliced as it comes, not collected first
+CANCEL_TIMEOUT_S = 2.0
+
+
+class BackendConnection(asyncio.Protocol):
+    """The proxy's side of one connection to a node.
+
+    `status` is the transaction status byte of the last ReadyForQuery, `applied` the settings that are in
+    force beyond the node's defaults, `parameters` the last ParameterStatus of each name.
+    """
+
+    def __init__(self, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self.node = node
+        self.parameters: dict[str, str] = {}
+        self.applied: Mapping[str, str] = {}
+        self.status = IDLE
+        self.closed = False
+        self.cancels_running = 0
+        self.idle_since = loop.time()
+        self.expires_at = float("inf")
+        self.expired = False
+        self.on_quiet: Callable[[BackendConnection], None] | None = None
+        self.on_lost: Callable[[BackendConnection], None] | None = None
+        self._cluster = cluster
+        self._loop = loop
+        self._exchanges: deque[Exchange] = deque()
+        self._waiting = Reassembler()
+        self._passing_bytes = 0  # of a huge row that is being spliced in pieces
+        self._reading_paused = False
+        self._login: Login | None = Login(cluster.user, cluster.password)
+        self._logged_in: asyncio.Future[None] = loop.create_future()
+        self._key: tuple[int, bytes] | None = None
+        self._last_error: ProxyError | None = None
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def open(
+        cls, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop, timeout_s: float
+    ) -> BackendConnection:
+        """Connect and log in. Raises NodeFailure or the node's own ServerError."""
+        connection = cls(node, cluster, loop)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await loop.create_connection(lambda: connection, node.host, node.port)
+                await connection._logged_in
+        except TimeoutError:
+            connection.abort()
+            raise NodeFailure(node.name, f"node {node.name} did not answer within {timeout_s:g} s") from None
+        except OSError as failed:
+            connection.abort()
+            reason = failed.strerror or str(failed)
+            raise NodeFailure(node.name, f"could not connect to node {node.name}: {reason}") from None
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._exchanges)
+
+    @property
+    def process_id(self) -> int | None:
+        """The node's process id for this connection, where it gave one."""
+        return self._key[0] if self._key else None
+
+    def query(self, sql: str, mode: Mode, wake: Callable[[], None]) -> Exchange:
+        """Send a Query. Its answer comes behind those of the Queries before it. Never raises: a connection
+        that is gone gives an exchange that has failed already."""
+        exchange = Exchange(mode, wake)
+        if self.closed or self._transport is None:
+            exchange.error = self._last_error or self._lost()
+            exchange.finished = True
+            return exchange
+        exchange.on_drained = self._resume_reading
+        self._exchanges.append(exchange)
+        self._transport.write(wire.query(sql))
+        return exchange
+
+    async def cancel(self) -> None:
+        """Ask the node to cancel what runs here. Until the request is through, the connection is not clean."""
+        if self._key is None or self.closed:
+            return
+        self.cancels_running += 1
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(self.node.host, self.node.port)
+                try:
+                    writer.write(wire.cancel_request(*self._key))
+                    await reader.read(1)  # the node closes once the signal is sent
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            # The signal may still be on its way: this connection must not meet it in another statement.
+            self.abort()
+        finally:
+            self.cancels_running -= 1
+            self._tell_if_quiet()
+
+    def close(self) -> None:
+        """Say Terminate and close. That is no loss of the connection: `on_lost` hears nothing."""
+        self.on_lost = None
+        if not self.closed and self._transport is not None:
+            self._transport.write(wire.terminate())
+            self._transport.close()
+        self.closed = True
+
+    def abort(self, reason: ProxyError | None = None) -> None:
+        """Close at once; what runs here fails with `reason`."""
+        self._last_error = self._last_error or reason
+        if self._transport is not None:
+            self._transport.abort()
+        self.closed = True
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self.closed:
+            self._transport.abort()
+            return
+        self._transport.write(
+            wire.startup_message(
+                {
+                    "user": self._cluster.user,
+                    "database": self._cluster.database,
+                    "client_encoding": "UTF8",
+                }
+            )
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        failure = self._last_error or self._lost()
+        if not self._logged_in.done():
+            self._logged_in.set_exception(failure)
+            self._logged_in.exception()  # whoever gave up waiting will not ask
+        unfinished, self._exchanges = self._exchanges, deque()
+        for exchange in unfinished:
+            exchange.error = exchange.error or failure
+            exchange.broken = self._passing_bytes > 0
+            exchange.finished = True
+            exchange.wake()
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._passing_bytes:
+            data = self._pass_on(data)
+        whole = self._waiting.feed(data)
+        if whole is None:
+            return
+        exchange = self._exchanges[0] if self._exchanges else None
+        try:
+            self._scan(whole)
+        except ProtocolViolation as broken:
+            self.abort(NodeFailure(self.node.name, f"node {self.node.name} broke the protocol: {broken.message}"))
+            return
+        if exchange is not None:
+            self._pause_reading_if_full(exchange)
+            if exchange.ready and not exchange.finished:  # ReadyForQuery has woken it already
+                exchange.wake()
+
+    # Scanning
+
+    def _scan(self, data: bytes) -> None:
+        """Go through whole messages; hold what is left over."""
+        at = 0
+        while at < len(data):
+            exchange = self._exchanges[0] if self._exchanges else None
+            if exchange is None:
+                following = self._scan_unasked(data, at)
+            elif exchange.mode is Mode.SPLICE:
+                following = self._splice(data, at, exchange)
+            else:
+                following = self._take_apart(data, at, exchange)
+            if following == at:
+                self._hold(data, at, exchange)
+                return
+            at = following
+
+    def _hold(self, data: bytes, at: int, exchange: Exchange | None) -> None:
+        """An unfinished message: keep it until it is whole, or pass a huge spliced row on as it comes."""
+        available = len(data) - at
+        if available < HEADER_BYTES:
+            self._waiting.keep(data[at:], HEADER_BYTES - available)
+            return
+        size = 1 + _LENGTH(data, at + 1)[0]
+        if exchange is not None and exchange.mode is Mode.SPLICE and data[at] == DATA_ROW:
+            if size > PASSED_IN_PIECES_BYTES:
+                exchange.put(data[at:], available)
+                self._passing_bytes = size - available
+                return
+        self._waiting.keep(data[at:], size - available)
+
+    def _pass_on(self, data: bytes) -> bytes:
+        """Give the exchange its share of a huge row; what follows is left to scan."""
+        piece = data[: self._passing_bytes]
+        self._passing_bytes -= len(piece)
+        self._exchanges[0].put(piece, len(piece))
+        if len(piece) == len(data):
+            self._pause_reading_if_full(self._exchanges[0])
+            self._exchanges[0].wake()
+        return data[len(piece) :]
+
+    def _splice(self, data: bytes, at: int, exchange: Exchange) -> int:
+        """Let whole messages pass as one piece, up to an error, ReadyForQuery or the end of the data."""
+        start = at
+        last = len(data) - HEADER_BYTES
+        while at <= last:
+            kind = data[at]
+            if kind == DATA_ROW:
+                following, _ = scan_rows(data, at)
+                if following == at:
+                    break
+                at = following
+                continue
+            following = at + 1 + _LENGTH(data, at + 1)[0]
+            if following > len(data):
+                break
+            if kind in _NOT_SPLICED:
+                if at > start:
+                    exchange.put(data[start:at], at - start)
+                _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
+                return int(following)
+            if kind == wire.PARAMETER_STATUS:
+                self._note_parameter(data[at + HEADER_BYTES : following])
+            at = following
+        if at > start:
+            exchange.put(data[start:at], at - start)
+        return at
+
+    def _take_apart(self, data: bytes, at: int, exchange: Exchange) -> int:
+        """Handle one message, or one run of DataRows."""
+        if data[at] == DATA_ROW:
+            following, count = scan_rows(data, at)
+            if count and exchange.mode is Mode.ROWS:
+                rows = data if at == 0 and following == len(data) else data[at:following]
+                exchange.put(Batch(rows, count), following - at)
+            return following
+        return self._handle(data, at, exchange)
+
+    def _handle(self, data: bytes, at: int, exchange: Exchange | None) -> int:
+        if len(data) - at < HEADER_BYTES:
+            return at
+        following: int = at + 1 + _LENGTH(data, at + 1)[0]
+        if following > len(data):
+            return at
+        handler = _HANDLERS.get(data[at])
+        if handler is None:
+            raise ProtocolViolation(f"unexpected message type 0x{data[at]:02X}")
+        handler(self, data[at + HEADER_BYTES : following], exchange)
+        return following
+
+    def _scan_unasked(self, data: bytes, at: int) -> int:
+        """Log-in, and what a node says between statements (ParameterStatus, notices, its good-bye)."""
+        return self._handle(data, at, None)
+
+    # Messages, by type; `exchange` is None between statements
+
+    def _on_authentication(self, payload: bytes, exchange: Exchange | None) -> None:
+        if self._login is None:
+            raise ProtocolViolation("unexpected Authentication")
+        try:
+            answer = self._login.respond(payload)
+        except ProxyError as refused:
+            self.abort(refused)
+            return
+        if answer is not None:
+            cast(asyncio.Transport, self._transport).write(answer)
+
+    def _on_key(self, payload: bytes, exchange: Exchange | None) -> None:
+        pid, key = wire.parse_backend_key_data(payload)
+        # CockroachDB before 22.1 sends zeros and cannot cancel.
+        self._key = (pid, key) if pid or any(key) else None
+
+    def _note_parameter(self, payload: bytes, exchange: Exchange | None = None) -> None:
+        name, value = wire.parse_parameter_status(payload)
+        self.parameters[name] = value
+        if exchange is not None:
+            exchange.asides.append(wire.parameter_status(name, value))
+
+    def _on_error(self, payload: bytes, exchange: Exchange | None) -> None:
+        error = ServerError(wire.parse_error_fields(payload), self.node.name)
+        if exchange is None:
+            self._last_error = error  # the reason for the close that follows
+        elif exchange.error is None:
+            exchange.error = error
+
+    def _on_notice(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is not None and not exchange.discarding:
+            exchange.asides.append(wire.notice_response(wire.parse_error_fields(payload)))
+
+    def _on_description(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is None:
+            raise ProtocolViolation("unexpected RowDescription")
+        exchange.description = parse_row_description(payload)
+
+    def _on_complete(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is None:
+            raise ProtocolViolation("unexpected CommandComplete")
+        exchange.tag = wire.parse_command_complete(payload)
+
+    def _on_copy(self, payload: bytes, exchange: Exchange | None) -> None:
+        """The planner refuses COPY; a function cannot start one. So this is a node we do not understand."""
+        raise ProtocolViolation("unexpected COPY")
+
+    def _on_ready(self, payload: bytes, exchange: Exchange | None) -> None:
+        self.status = payload[0]
+        if exchange is None:
+            self._login = None
+            if not self._logged_in.done():
+                self._logged_in.set_result(None)
+            return
+        self._exchanges.popleft()
+        exchange.finished = True
+        exchange.on_drained = None
+        self._resume_reading()
+        exchange.wake()
+        self._tell_if_quiet()
+
+    def _ignore(self, payload: bytes, exchange: Exchange | None) -> None:
+        pass
+
+    # Small things
+
+    def _pause_reading_if_full(self, exchange: Exchange) -> None:
+        if exchange.buffered_bytes > HIGH_WATER_BYTES and not self._reading_paused and not exchange.finished:
+            self._reading_paused = True
+            cast(asyncio.Transport, self._transport).pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None and not self.closed:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def _tell_if_quiet(self) -> None:
+        if self.on_quiet is not None and not self._exchanges and not self.cancels_running:
+            self.on_quiet(self)
+
+    def _lost(self) -> NodeFailure:
+        return NodeFailure(self.node.name, f"node {self.node.name} closed the connection unexpectedly")
+
+
+_NOT_SPLICED = frozenset(
+    {wire.ERROR_RESPONSE, wire.READY_FOR_QUERY, wire.COPY_IN_RESPONSE, wire.COPY_OUT_RESPONSE, wire.COPY_BOTH_RESPONSE}
+)
+
+_Handler = Callable[[BackendConnection, bytes, Exchange | None], None]
+
+_HANDLERS: Mapping[int, _Handler] = {
+    wire.AUTHENTICATION: BackendConnection._on_authentication,
+    wire.BACKEND_KEY_DATA: BackendConnection._on_key,
+    wire.PARAMETER_STATUS: BackendConnection._note_parameter,
+    wire.ERROR_RESPONSE: BackendConnection._on_error,
+    wire.NOTICE_RESPONSE: BackendConnection._on_notice,
+    wire.NOTIFICATION_RESPONSE: BackendConnection._ignore,
+    wire.NEGOTIATE_PROTOCOL_VERSION: BackendConnection._ignore,
+    wire.ROW_DESCRIPTION: BackendConnection._on_description,
+    wire.COMMAND_COMPLETE: BackendConnection._on_complete,
+    wire.EMPTY_QUERY_RESPONSE: BackendConnection._ignore,
+    wire.COPY_IN_RESPONSE: BackendConnection._on_copy,
+    wire.COPY_OUT_RESPONSE: BackendConnection._on_copy,
+    wire.COPY_BOTH_RESPONSE: BackendConnection._on_copy,
+    wire.READY_FOR_QUERY: BackendConnection._on_ready,
+}

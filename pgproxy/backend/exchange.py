@@ -1,0 +1,116 @@
+"""One Query sent to a node and what has come back of it: the buffer between a connection and its consumer.
+
+Sans-I/O. The connection fills it, the session empties it; its size is what stops reads from the node.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+
+from pgproxy.errors import ProxyError
+from pgproxy.operators.source import Batch
+from pgproxy.wire.rows import Column
+
+HIGH_WATER_BYTES = 256 * 1024
+LOW_WATER_BYTES = 64 * 1024
+
+
+class Mode(Enum):
+    """What becomes of the node's messages."""
+
+    SPLICE = auto()  # all but errors and ReadyForQuery are kept as bytes for the client, in one piece
+    ROWS = auto()  # taken apart: description, batches of DataRows, tag
+    SILENT = auto()  # only the tag and an error matter: the proxy's own statements
+
+
+class ServerError(ProxyError):
+    """An ErrorResponse of a node, all its fields kept (protocol section "Error and Notice Message Fields")."""
+
+    def __init__(self, raw: Mapping[str, str], node: str) -> None:
+        super().__init__(
+            raw.get("C", "XX000"),
+            raw.get("M", ""),
+            hint=raw.get("H"),
+            detail=raw.get("D"),
+            position=int(raw["P"]) if raw.get("P", "").isdigit() else None,
+            severity=raw.get("V", raw.get("S", "ERROR")),
+        )
+        self.raw = raw
+        self.node = node
+
+    def fields(self) -> dict[str, str]:
+        fields = dict(self.raw)
+        # A node that goes away says FATAL of its own connection; the client's stays.
+        fields["S"] = fields["V"] = "ERROR"
+        if self.position is None:
+            fields.pop("P", None)
+        else:
+            fields["P"] = str(self.position)
+        return fields
+
+
+class Exchange:
+    """`chunks` holds bytes (SPLICE) or Batches (ROWS) not yet taken, `buffered_bytes` their size.
+
+    `finished` is set by ReadyForQuery or by the connection's loss; `error` may come before it. `broken`
+    says that a message was passed on in part and its rest will never come (SPLICE of a huge row).
+    """
+
+    __slots__ = (
+        "asides",
+        "broken",
+        "buffered_bytes",
+        "chunks",
+        "description",
+        "discarding",
+        "error",
+        "finished",
+        "mode",
+        "on_drained",
+        "tag",
+        "wake",
+    )
+
+    def __init__(self, mode: Mode, wake: Callable[[], None]) -> None:
+        self.mode = mode
+        self.wake = wake
+        self.chunks: deque[bytes | Batch] = deque()
+        self.buffered_bytes = 0
+        self.description: tuple[Column, ...] | None = None
+        self.asides: list[bytes] = []  # whole NoticeResponses and ParameterStatuses, unless spliced
+        self.tag: str | None = None
+        self.error: ProxyError | None = None
+        self.finished = False
+        self.broken = False
+        self.discarding = False
+        self.on_drained: Callable[[], None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Something can be taken, or nothing more will come."""
+        return bool(self.chunks) or self.finished or self.error is not None
+
+    def put(self, chunk: bytes | Batch, size: int) -> None:
+        if not self.discarding:
+            self.chunks.append(chunk)
+            self.buffered_bytes += size
+
+    def take(self) -> bytes | Batch | None:
+        """The oldest chunk, or None when there is none now."""
+        if not self.chunks:
+            return None
+        chunk = self.chunks.popleft()
+        self.buffered_bytes -= len(chunk) if isinstance(chunk, bytes) else len(chunk.data)
+        if self.on_drained is not None and self.buffered_bytes < LOW_WATER_BYTES:
+            self.on_drained()
+        return chunk
+
+    def discard(self) -> None:
+        """Nothing of this is wanted any more: what is buffered goes, what comes is dropped."""
+        self.discarding = True
+        self.chunks.clear()
+        self.buffered_bytes = 0
+        if self.on_drained is not None:
+            self.on_drained()

@@ -1,0 +1,310 @@
+"""The connections to one node: leased for a statement or a transaction, queued for, reaped, replaced.
+
+A connection is handed out again only when it is provably clean: no statement running, no cancel request
+on its way, no transaction open. Settings are the session's business: it compares `applied` with its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from pgproxy.backend.connection import IDLE, BackendConnection
+from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
+
+log = logging.getLogger("pgproxy.backend")
+
+REAP_INTERVAL_S = 5.0
+SETTLE_TIMEOUT_S = 10.0
+CANCEL_AFTER_S = 0.05  # the rest of an unwanted answer is often one round trip away; a cancel costs a connection
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 1.0
+LIFETIME_JITTER = 0.2
+
+
+class Lease:
+    """A place in the queue for a connection. Done when `connection` or `error` is set; `wake` tells."""
+
+    __slots__ = ("connection", "error", "timer", "wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.connection: BackendConnection | None = None
+        self.error: ProxyError | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.connection is not None or self.error is not None
+
+
+@dataclass(slots=True)
+class PoolCounts:
+    """What the pool has done since it began."""
+
+    leases: int = 0
+    waits: int = 0
+    queue_timeouts: int = 0
+    connects: int = 0
+    connect_failures: int = 0
+    lost: int = 0
+
+
+class NodePool:
+    """All connections to one node. Everything happens on one event loop; nothing here blocks."""
+
+    def __init__(
+        self,
+        node: Node,
+        cluster: ClusterSettings,
+        settings: PoolSettings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_failure: Callable[[str, str], None] = lambda node, reason: None,
+    ) -> None:
+        self.node = node
+        self.settings = settings
+        self.counts = PoolCounts()
+        self._cluster = cluster
+        self._loop = loop
+        self._on_failure = on_failure
+        self._idle: list[BackendConnection] = []  # the last one used is the first one out
+        self._all: set[BackendConnection] = set()
+        self._queue: deque[Lease] = deque()
+        self._connecting = 0
+        self._backoff_s = 0.0
+        self._retry_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._reaper = loop.call_later(REAP_INTERVAL_S, self._reap)
+
+    # Figures
+
+    @property
+    def size(self) -> int:
+        return len(self._all)
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    # Leasing
+
+    def try_lease(self) -> BackendConnection | None:
+        """An idle connection at once, or None: then `request` one."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.closed:
+                self.counts.leases += 1
+                return connection
+        return None
+
+    def request(self, wake: Callable[[], None]) -> Lease:
+        """Queue for a connection. The wait ends with a connection, 53300 (queue full or timeout) or the
+        node's failure. Give up with `withdraw`."""
+        lease = Lease(wake)
+        if len(self._queue) >= self.settings.queue_limit:
+            lease.error = ProxyError(
+                "53300",
+                f"too many statements wait for a connection to node {self.node.name}",
+                hint="Raise proxy.pool.queue_limit or proxy.pool.size in the shard map.",
+            )
+            return lease
+        self.counts.waits += 1
+        lease.timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out, lease)
+        self._queue.append(lease)
+        self._grow()
+        return lease
+
+    def withdraw(self, lease: Lease) -> None:
+        """Leave the queue, or give back what was granted in the meantime."""
+        if lease.timer is not None:
+            lease.timer.cancel()
+        if lease.connection is not None:
+            self.release(lease.connection)
+            lease.connection = None
+        elif lease in self._queue:
+            self._queue.remove(lease)
+
+    def release(self, connection: BackendConnection) -> None:
+        """Take a connection back, at once or as soon as it is clean. A statement that still runs is cancelled;
+        a connection that does not become clean within SETTLE_TIMEOUT_S is closed."""
+        if connection.closed:
+            self._forget(connection)
+        elif connection.expired:
+            self._retire(connection)
+        elif connection.busy or connection.cancels_running or connection.status != IDLE:
+            self._settle(connection)
+        elif self._queue:
+            self._loop.call_soon(self._serve, connection)
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+
+    def fail(self, reason: ProxyError) -> None:
+        """The node is down: whoever waits or runs there hears it at once."""
+        self._fail_queue(reason)
+        self._idle.clear()
+        for connection in list(self._all):
+            connection.abort(reason)
+
+    def close(self) -> None:
+        """Close every connection and stop. Waiting leases fail with 57P01."""
+        self._closed = True
+        self._reaper.cancel()
+        self._fail_queue(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
+        for task in self._tasks:
+            task.cancel()
+        for connection in list(self._all):
+            connection.close()
+        self._idle.clear()
+
+    def cancel_running(self, connection: BackendConnection) -> None:
+        """Cancel what runs on a connection, in a task of the pool's own."""
+        if connection.busy:
+            self._start(connection.cancel())
+
+    # Becoming clean
+
+    def _settle(self, connection: BackendConnection) -> None:
+        deadline = self._loop.call_later(SETTLE_TIMEOUT_S, connection.abort)
+        unwanted = self._loop.call_later(CANCEL_AFTER_S, self.cancel_running, connection)
+
+        def quiet(connection: BackendConnection) -> None:
+            deadline.cancel()
+            unwanted.cancel()
+            connection.on_quiet = None
+            if connection.status != IDLE:
+                # Left inside a transaction: ROLLBACK would also undo settings that `applied` tells of.
+                self._retire(connection)
+            else:
+                self.release(connection)
+
+        connection.on_quiet = quiet
+        if not connection.busy and not connection.cancels_running:
+            quiet(connection)
+
+    # The queue
+
+    def _serve(self, connection: BackendConnection) -> None:
+        """Give a clean connection to the first in the queue; a step of the event loop of its own, so that a
+        chain of sessions releasing to each other does not grow the stack."""
+        while self._queue and not connection.closed:
+            lease = self._queue.popleft()
+            if lease.timer is not None:
+                lease.timer.cancel()
+            self.counts.leases += 1
+            lease.connection = connection
+            lease.wake()
+            return
+        self.release(connection)
+
+    def _time_out(self, lease: Lease) -> None:
+        if lease.done:
+            return
+        self._queue.remove(lease)
+        self.counts.queue_timeouts += 1
+        lease.error = ProxyError(
+            "53300",
+            f"no connection to node {self.node.name} became free within {self.settings.queue_timeout_s:g} s",
+            hint="All connections of the pool are in use: raise proxy.pool.size or shorten transactions.",
+        )
+        lease.wake()
+
+    def _fail_queue(self, reason: ProxyError) -> None:
+        queue, self._queue = self._queue, deque()
+        for lease in queue:
+            if lease.timer is not None:
+                lease.timer.cancel()
+            lease.error = reason
+            self._loop.call_soon(lease.wake)
+
+    # Growing and shrinking
+
+    def _grow(self) -> None:
+        """Connect as long as someone waits for whom no connection is on its way."""
+        while (
+            not self._closed
+            and len(self._queue) > self._connecting
+            and len(self._all) + self._connecting < self.settings.size
+        ):
+            self._connecting += 1
+            self._start(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.sleep(max(0.0, self._retry_at - self._loop.time()))
+            connection = await BackendConnection.open(
+                self.node, self._cluster, self._loop, self.settings.connect_timeout_s
+            )
+        except ProxyError as failure:
+            self._connecting -= 1
+            self._connect_failed(failure)
+            return
+        except BaseException:
+            self._connecting -= 1
+            raise
+        self._connecting -= 1
+        self._backoff_s = self._retry_at = 0.0
+        self.counts.connects += 1
+        self._all.add(connection)
+        jitter = random.uniform(1 - LIFETIME_JITTER, 1 + LIFETIME_JITTER)
+        connection.expires_at = self._loop.time() + self.settings.lifetime_s * jitter
+        connection.on_lost = self._lost
+        self.release(connection)
+
+    def _connect_failed(self, failure: ProxyError) -> None:
+        self.counts.connect_failures += 1
+        self._backoff_s = min(BACKOFF_MAX_S, self._backoff_s * 2 or BACKOFF_FIRST_S)
+        self._retry_at = self._loop.time() + self._backoff_s * random.uniform(0.5, 1)
+        if failure.sqlstate == "53300" and self._all:
+            # The node has no room for more: those who wait get the connections that are there.
+            log.warning("node %s: %s", self.node.name, failure.message)
+            return
+        if isinstance(failure, NodeFailure):
+            self._on_failure(self.node.name, failure.message)
+        else:
+            log.warning("node %s refuses the log-in: %s", self.node.name, failure.message)
+        self._fail_queue(failure)
+
+    def _lost(self, connection: BackendConnection) -> None:
+        self.counts.lost += 1
+        self._on_failure(self.node.name, "a connection was lost")
+        self._forget(connection)
+
+    def _forget(self, connection: BackendConnection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._grow()
+
+    def _reap(self) -> None:
+        """Close what idled too long or lived too long; busy ones get their turn when they are back."""
+        now = self._loop.time()
+        self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
+        for connection in self._all:
+            connection.expired = now > connection.expires_at
+        for connection in list(self._idle):
+            spare = len(self._all) > self.settings.min_idle
+            if connection.expired or (spare and now - connection.idle_since > self.settings.idle_timeout_s):
+                self._idle.remove(connection)
+                self._retire(connection)
+
+    def _retire(self, connection: BackendConnection) -> None:
+        connection.close()
+        self._forget(connection)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

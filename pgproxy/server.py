@@ -1,0 +1,82 @@
+"""One run of the proxy: listen, serve, and shut down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pgproxy
+from pgproxy.shardmap.model import ShardMap
+from pgproxy.worker import Worker
+
+log = logging.getLogger("pgproxy.server")
+
+BACKLOG = 1_024
+
+
+async def serve(
+    shard_map: ShardMap, *, config_path: Path | None = None, on_ready: Callable[[], None] = lambda: None
+) -> int:
+    """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
+    loop = asyncio.get_running_loop()
+    settings = shard_map.proxy
+    worker = Worker(shard_map, loop)
+    try:
+        server = await loop.create_server(
+            worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False
+        )
+    except OSError as taken:
+        log.error("cannot listen on %s:%d: %s", settings.listen, settings.port, taken.strerror or taken)
+        return 1
+    stop, kill = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, partial(_on_signal, stop, kill))
+    try:
+        await worker.start()
+        await server.start_serving()
+        _log_start(server.sockets, shard_map, config_path)
+        on_ready()
+        async with asyncio.TaskGroup() as tasks:
+            facts = tasks.create_task(worker.keep_facts_fresh())
+            await stop.wait()
+            facts.cancel()
+        await _shut_down(worker, server, kill)
+    finally:
+        server.close()
+        await worker.stop()
+    return 0
+
+
+async def _shut_down(worker: Worker, server: asyncio.Server, kill: asyncio.Event) -> None:
+    """Stop accepting, let running statements finish within the grace time, close cleanly."""
+    log.info("shutting down: %d clients", worker.metrics.clients)
+    server.close()
+    worker.drain()
+    deadline = worker.loop.time() + worker.shard_map.proxy.shutdown_grace_s
+    while worker.sessions and worker.loop.time() < deadline and not kill.is_set():
+        await asyncio.sleep(0.02)
+    if worker.sessions:
+        log.warning("%d clients are cut off: the grace time is over", len(worker.sessions))
+        worker.end_sessions()
+        await asyncio.sleep(0.05)  # their last message goes out
+
+
+def _on_signal(stop: asyncio.Event, kill: asyncio.Event) -> None:
+    (kill if stop.is_set() else stop).set()
+
+
+def _log_start(sockets: Sequence[socket.socket], shard_map: ShardMap, config_path: Path | None) -> None:
+    for listening in sockets:
+        log.info("pgproxy %s listens on %s:%d", pgproxy.__version__, *listening.getsockname()[:2])
+    log.info(
+        "cluster %s (%s), %d nodes, shard map %s",
+        shard_map.cluster.name,
+        shard_map.cluster.engine.value,
+        len(shard_map.nodes),
+        config_path or "built in",
+    )

@@ -1,0 +1,141 @@
+"""The node connections that one session holds, brought to its settings; the way a cancel reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.pool import NodePool
+from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.session.client import Client
+from pgproxy.session.services import Services
+from pgproxy.session.settings import NO_SETTINGS, Settings, changes
+
+
+class Backends:
+    """Leases from the pools. `settings` are the session's own, `defaults` those of its start-up packet."""
+
+    def __init__(self, client: Client, services: Services) -> None:
+        self.settings: Settings = NO_SETTINGS
+        self.defaults: Settings = NO_SETTINGS
+        self.held: dict[BackendConnection, NodePool] = {}
+        self.waiting = False
+        self._client = client
+        self._services = services
+        self._cancelled = False
+
+    def lease_now(self, node: str) -> BackendConnection | None:
+        """An idle connection that has this session's settings already; None when there is none, or the node is
+        down: then `lease` one, or hear why not."""
+        if self._services.why_down(node) is not None:
+            return None
+        pool = self._services.pools[node]
+        connection = pool.try_lease()
+        if connection is None:
+            return None
+        if connection.applied is not self.settings and connection.applied != self.settings:
+            pool.release(connection)
+            return None
+        self.held[connection] = pool
+        return connection
+
+    async def lease(self, node: str) -> BackendConnection:
+        """A clean connection to the node with this session's settings in force."""
+        failure = self._services.why_down(node)
+        if failure is not None:
+            raise failure
+        pool = self._services.pools[node]
+        connection = pool.try_lease() or await self._queue(pool)
+        self.held[connection] = pool
+        if connection.applied is not self.settings and connection.applied != self.settings:
+            try:
+                await self._apply_settings(connection)
+            except BaseException:
+                self.give_back(connection)
+                raise
+        return connection
+
+    def give_back(self, connection: BackendConnection) -> None:
+        pool = self.held.pop(connection, None)
+        if pool is not None:
+            pool.release(connection)
+
+    def give_back_all(self) -> None:
+        """The session ends: what still runs is cancelled, open transactions are rolled back by the pool."""
+        for connection, pool in list(self.held.items()):
+            pool.cancel_running(connection)
+            self.give_back(connection)
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Wait for the end of an exchange; raise its error."""
+        while not exchange.finished:
+            await self._client.wait()
+        if exchange.error is not None:
+            raise exchange.error
+
+    async def execute(self, connection: BackendConnection, sql: str) -> str:
+        """Run a statement of which only the tag or the error matters."""
+        exchange = connection.query(sql, Mode.SILENT, self._client.wake)
+        await self.finish(exchange)
+        return exchange.tag or ""
+
+    async def execute_on_all(self, connections: Sequence[BackendConnection], sql: str) -> None:
+        """Run a statement on all at once. The first one's notices and ParameterStatuses go to the client; when
+        all have ended, the first error is raised."""
+        exchanges = [connection.query(sql, Mode.SILENT, self._client.wake) for connection in connections]
+        for exchange in exchanges:
+            while not exchange.finished:
+                await self._client.wait()
+        for aside in exchanges[0].asides if exchanges else ():
+            self._client.send(aside)
+        for exchange in exchanges:
+            await self.finish(exchange)
+
+    # Cancelling
+
+    def begin_statement(self) -> None:
+        """What was cancelled before does not concern the statement that begins now."""
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Cancel the running statement wherever it runs or waits. Without one, nothing happens."""
+        self._cancelled = True
+        for connection, pool in self.held.items():
+            pool.cancel_running(connection)
+        self._client.wake()
+
+    # Inside
+
+    async def _queue(self, pool: NodePool) -> BackendConnection:
+        lease = pool.request(self._client.wake)
+        self.waiting = True
+        try:
+            while not lease.done:
+                await self._client.wait()
+                if self._cancelled:
+                    raise ProxyError("57014", "canceling statement due to user request")
+        except BaseException:
+            pool.withdraw(lease)
+            raise
+        finally:
+            self.waiting = False
+        if lease.error is not None:
+            raise self._with_node(lease.error, pool)
+        assert lease.connection is not None
+        return lease.connection
+
+    def _with_node(self, error: ProxyError, pool: NodePool) -> ProxyError:
+        """The heartbeat may have found the node down in the meantime: that says more than a refused connect."""
+        if isinstance(error, NodeFailure):
+            return self._services.why_down(pool.node.name) or error
+        return error
+
+    async def _apply_settings(self, connection: BackendConnection) -> None:
+        wanted = self.settings
+        try:
+            await self.execute(connection, changes(connection.applied, wanted))
+        except ProxyError:
+            connection.close()  # which of them took effect is not known
+            raise
+        connection.applied = wanted

@@ -1,0 +1,173 @@
+"""The client's end of one conversation: bytes in, frames out; bytes out, held back when the client is slow.
+
+The conversation is a coroutine that is stepped inline by whoever has news for it (`wake`), without a hop
+through the event loop: a hop costs more than planning a cached statement does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, cast
+
+from pgproxy.wire.frames import FrameReader
+
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+READ_AHEAD_BYTES = 1024 * 1024  # unread input of a client whose statement still runs
+
+log = logging.getLogger("pgproxy.session")
+
+
+class ClientGone(Exception):
+    """The client closed its connection, or we closed it."""
+
+
+@types.coroutine
+def _suspend() -> Generator[None, None, None]:
+    yield
+
+
+class Client(asyncio.Protocol):
+    """One accepted connection.
+
+    Everything that a conversation waits for is a condition: `while not condition: await client.wait()`.
+    Waking it once too often is harmless, so whoever may have changed a condition just calls `wake`.
+    """
+
+    def __init__(self, converse: Callable[[Client], Coroutine[Any, Any, None]], max_message_bytes: int) -> None:
+        self.address = ""
+        self.started = False  # the start-up packet is through: bytes are typed messages
+        self.reader = FrameReader(max_message_bytes)
+        self.untyped = bytearray()  # the start-up packets, before `started`
+        self.gone = False
+        self._converse = converse
+        self._conversation: Coroutine[Any, Any, None] | None = None
+        self._stepping = False
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._paused = False
+        self._reading_paused = False
+
+    # Waiting
+
+    def wake(self) -> None:
+        """Let the conversation look at its conditions again, now. A call from inside it does nothing: it
+        checks its condition before it waits."""
+        if self._stepping or self._conversation is None:
+            return
+        self._stepping = True
+        try:
+            self._conversation.send(None)
+        except StopIteration:
+            self._conversation = None
+        except Exception:
+            self._conversation = None
+            log.exception("a conversation ended by a bug; client %s", self.address)
+            self.abort()
+        finally:
+            self._stepping = False
+
+    async def wait(self) -> None:
+        """Suspend until woken. Raises ClientGone when there is nobody left to talk to."""
+        await _suspend()
+        if self.gone:
+            raise ClientGone
+
+    # Reading
+
+    def start(self, rest: bytes) -> None:
+        """The start-up packet is through; `rest` came behind it."""
+        self.started = True
+        self.untyped.clear()
+        if rest:
+            self.reader.feed(rest)
+
+    def poll(self) -> tuple[int, bytes] | None:
+        """The next message if it is there already."""
+        frame = self.reader.take()
+        if frame is None and self._reading_paused:
+            self._reading_paused = False
+            cast(asyncio.Transport, self._transport).resume_reading()
+        return frame
+
+    async def message(self) -> tuple[int, bytes]:
+        """The next message as (type byte, payload)."""
+        while (frame := self.poll()) is None:
+            await self.wait()
+        return frame
+
+    # Writing
+
+    def send(self, data: bytes) -> None:
+        """Add to what goes out with the next flush."""
+        self._out.append(data)
+
+    def flush(self) -> None:
+        out = self._out
+        if out and not self.gone:
+            transport = cast(asyncio.Transport, self._transport)
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
+    async def drain(self) -> None:
+        """Flush, and wait as long as the client reads more slowly than we write."""
+        self.flush()
+        while self._paused:
+            await self.wait()
+
+    def close(self) -> None:
+        """Send what waits and close."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close()
+        self.gone = True
+
+    def abort(self) -> None:
+        """Close without another word: for a stream that was cut inside a message."""
+        self._out.clear()
+        if self._transport is not None:
+            self._transport.abort()
+        self.gone = True
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.address = f"{peer[0]}:{peer[1]}" if peer else "local"
+        self._conversation = self._converse(self)
+        self.wake()
+
+    def data_received(self, data: bytes) -> None:
+        if self.started:
+            self.reader.feed(data)
+            self.wake()
+            if self.reader.ahead_bytes > READ_AHEAD_BYTES and not self._reading_paused:
+                self._pause_reading()
+        else:
+            self.untyped += data
+            self.wake()
+
+    def _pause_reading(self) -> None:
+        """A statement runs and the client goes on sending: it may wait. (One large message is another matter.)"""
+        if self.reader.has_whole_message and not self.gone:
+            self._reading_paused = True
+            cast(asyncio.Transport, self._transport).pause_reading()
+
+    def eof_received(self) -> bool:
+        return False  # close: a client that has said its last cannot read an answer in this protocol
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        self._paused = False
+        self.wake()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.wake()

@@ -1,0 +1,71 @@
+"""What a session needs of the running proxy, and nothing else of it. The server satisfies it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from pgproxy.backend.pool import NodePool
+from pgproxy.errors import NodeFailure
+from pgproxy.metrics import Metrics
+from pgproxy.planner.planner import Planner
+from pgproxy.shardmap.model import ShardMap
+
+
+class Services(Protocol):
+    """One worker's shared state."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def shard_map(self) -> ShardMap: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def pools(self) -> Mapping[str, NodePool]: ...
+
+    @property
+    def draining(self) -> bool:
+        """SIGTERM came: sessions end as soon as they are idle."""
+        ...
+
+    def planner(self) -> Planner:
+        """Raises 57P03 while the catalog could not be read yet."""
+        ...
+
+    def bytewise_default(self) -> bool: ...
+
+    def why_down(self, node: str) -> NodeFailure | None:
+        """The error for statements that need this node, when its heartbeat says that it is down."""
+        ...
+
+    def any_node(self) -> str:
+        """The node for statements that any node can answer: always the same one while it is up, since object
+        ids differ between nodes. Raises NodeFailure when none is."""
+        ...
+
+    def start_up_parameters(self, settings: Mapping[str, str]) -> dict[str, str] | None:
+        """ParameterStatus values of a session with these start-up settings, if they are known already."""
+        ...
+
+    def remember_start_up(self, settings: Mapping[str, str], parameters: dict[str, str]) -> None: ...
+
+    def admin(self, sql: str) -> bytes:
+        """The admin database's answer as wire messages up to CommandComplete."""
+        ...
+
+    def status(self) -> bytes:
+        """The answer to `STATUS;` as wire messages."""
+        ...
+
+    def admit(self, *, admin: bool) -> None:
+        """One more client. Raises 53300 when there are too many."""
+        ...
+
+    def cancel(self, pid: int, key: bytes) -> None:
+        """A CancelRequest came: cancel that session's statement, if the key fits."""
+        ...

@@ -1,0 +1,224 @@
+"""One client's conversation from its first byte to its last: which message does what, and what errors lead to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from pgproxy.errors import ProtocolViolation, ProxyError, Refused
+from pgproxy.planner.plan import Planned, Several
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client, ClientGone
+from pgproxy.session.services import Services
+from pgproxy.session.start_up import Identity, first_message, identify, log_in, take_settings
+from pgproxy.session.statements import Statements
+from pgproxy.session.transactions import Transactions
+from pgproxy.wire import messages
+from pgproxy.wire.auth import Authenticator
+
+log = logging.getLogger("pgproxy.session")
+
+_UNNAMED = Identity("", "", "", admin=False)
+
+
+class Session:
+    """`pid` and `key` are what the client's CancelRequest must name. The server creates one per connection."""
+
+    def __init__(
+        self, client: Client, services: Services, authenticator: Authenticator, pid: int, key: bytes
+    ) -> None:
+        self.client = client
+        self.pid = pid
+        self.key = key
+        self.identity = _UNNAMED
+        self.admitted = False  # counts as one of max_clients
+        self.ready = False  # start-up is through
+        self.active = False  # a statement runs
+        self.statements = 0
+        self.connected_at = services.loop.time()
+        self.backends = Backends(client, services)
+        self.transactions = Transactions(client, self.backends)
+        self._services = services
+        self._authenticator = authenticator
+        self._skip_to_sync = False
+        self._runner = Statements(client, services, self.backends, self.transactions)
+
+    async def converse(self) -> None:
+        """The whole conversation. Never raises but for our own bugs."""
+        try:
+            if await self._start_up():
+                await self._serve()
+        except ClientGone:
+            pass
+        except ProxyError as fatal:
+            fatal.severity = "FATAL"
+            self._send_error(fatal)
+        except Exception as bug:
+            log.exception("a session ended by a bug; client %s", self.client.address)
+            self._send_error(ProxyError("XX000", f"internal error: {type(bug).__name__}", severity="FATAL"))
+        finally:
+            self.client.close()
+            self.backends.give_back_all()
+
+    def cancel(self) -> None:
+        """A CancelRequest with the right key came."""
+        if self.active:
+            self._services.metrics.cancels += 1
+            self.backends.cancel()
+
+    @property
+    def state(self) -> str:
+        """As SHOW CLIENTS tells it, in pg_stat_activity's words."""
+        if self.backends.waiting:
+            return "waiting"
+        if self.active:
+            return "active"
+        status = self.transactions.status
+        return {b"I": "idle", b"T": "idle in transaction", b"E": "idle in transaction (aborted)"}[status]
+
+    # Start-up
+
+    async def _start_up(self) -> bool:
+        client, services = self.client, self._services
+        message = await first_message(client, services)
+        if message is None:
+            return False
+        identity = identify(message, services)
+        await log_in(client, message, self._authenticator)
+        services.admit(admin=identity.admin)
+        self.admitted = True
+        parameters = await take_settings(message, identity, self.backends, services)
+        self.identity = identity
+        for name, value in parameters.items():
+            client.send(messages.parameter_status(name, value))
+        client.send(messages.backend_key_data(self.pid, self.key))
+        self._send_ready()
+        self.ready = True
+        return True
+
+    # Messages
+
+    async def _serve(self) -> None:
+        services = self._services
+        while True:
+            frame = self.client.poll()
+            if frame is None:
+                if services.draining and self.transactions.current is None:
+                    raise ProxyError("57P01", "terminating connection due to administrator command")
+                await self.client.wait()
+                continue
+            kind, payload = frame
+            if kind == messages.QUERY:
+                await self._query(payload)
+            elif kind == messages.TERMINATE:
+                return
+            else:
+                handler = _OTHERS.get(kind)
+                if handler is None:
+                    raise ProtocolViolation(f"invalid frontend message type {kind}")
+                await handler(self, payload)
+
+    async def _query(self, payload: bytes) -> None:
+        services = self._services
+        started = services.loop.time()
+        self.statements += 1
+        self.active = True
+        self.backends.begin_statement()
+        try:
+            sql = messages.parse_query(payload)
+            if self.identity.admin:
+                services.metrics.local += 1
+                self.client.send(services.admin(sql))
+            else:
+                planned = self._plan(sql)
+                route = self._runner.start_route(planned)
+                if route is not None:
+                    await self._runner.finish_route(route, planned)
+                elif isinstance(planned.plan, Several):
+                    await self._run_several(planned.plan)
+                else:
+                    await self._runner.run(planned)
+        except ProtocolViolation:
+            raise
+        except ProxyError as error:
+            await self._failed(error)
+        finally:
+            self.active = False
+        self._send_ready()
+        services.metrics.latency.observe(int((services.loop.time() - started) * 1e6))
+
+    async def _run_several(self, plan: Several) -> None:
+        """Each statement is planned when its turn comes; together they are one implicit transaction, except for
+        what they say of transactions themselves."""
+        for text, offset in plan.statements:
+            self.transactions.begin_implicit()
+            try:
+                await self._runner.run(self._plan(text))
+            except ProxyError as error:
+                if error.position is not None:
+                    error.position += offset
+                raise
+            await self.client.drain()
+        await self.transactions.end_implicit()
+
+    def _plan(self, sql: str) -> Planned:
+        try:
+            return self._services.planner().plan(sql)
+        except ProxyError as error:
+            if error.sqlstate != "42601":  # PostgreSQL, too, parses before it looks at the transaction
+                self.transactions.check_alive()
+            raise
+
+    async def _sync(self, _payload: bytes) -> None:
+        self._skip_to_sync = False
+        self._send_ready()
+
+    async def _extended(self, _payload: bytes) -> None:
+        """After an error everything up to Sync is skipped, as PostgreSQL does."""
+        if self._skip_to_sync:
+            return
+        self._skip_to_sync = True
+        await self._failed(
+            Refused(
+                "the extended query protocol is not supported yet",
+                "Use the simple query protocol (psycopg: ClientCursor; pgbench: --protocol=simple).",
+            )
+        )
+        self.client.flush()
+
+    async def _flush(self, _payload: bytes) -> None:
+        self.client.flush()
+
+    async def _function_call(self, _payload: bytes) -> None:
+        await self._failed(Refused("the function call protocol is not supported", "Use SELECT function(…)."))
+        self._send_ready()
+
+    async def _stray_copy_data(self, _payload: bytes) -> None:
+        """PostgreSQL ignores what is left of a COPY that has failed."""
+
+    # Answers
+
+    async def _failed(self, error: ProxyError) -> None:
+        if isinstance(error, Refused):
+            self._services.metrics.refused += 1
+        self._send_error(error)
+        await self.transactions.fail()
+
+    def _send_error(self, error: ProxyError) -> None:
+        self._services.metrics.count_error(error.sqlstate)
+        self.client.send(messages.error_response(error.fields()))
+
+    def _send_ready(self) -> None:
+        self.client.send(messages.ready_for_query(self.transactions.status))
+        self.client.flush()
+
+
+_OTHERS: Mapping[int, Callable[[Session, bytes], Awaitable[None]]] = {
+    messages.SYNC: Session._sync,
+    messages.FLUSH: Session._flush,
+    messages.FUNCTION_CALL: Session._function_call,
+    **dict.fromkeys(
+        (messages.PARSE, messages.BIND, messages.DESCRIBE, messages.EXECUTE, messages.CLOSE), Session._extended
+    ),
+    **dict.fromkeys((messages.COPY_DATA, messages.COPY_DONE, messages.COPY_FAIL), Session._stray_copy_data),
+}

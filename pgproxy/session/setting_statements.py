@@ -1,0 +1,113 @@
+"""SET, RESET and DISCARD ALL: a node judges the value, the session remembers it, every later connection gets it."""
+
+from __future__ import annotations
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.errors import ProxyError
+from pgproxy.planner.plan import DiscardAll, Planned, SetSetting, SettingScope
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.session.services import Services
+from pgproxy.session.settings import Settings, changes, with_setting, without_setting
+from pgproxy.session.transaction import Entry, Transaction
+from pgproxy.session.transactions import Transactions
+from pgproxy.wire.messages import command_complete
+
+
+class SettingStatements:
+    """The settings of one session, changed by statements."""
+
+    def __init__(
+        self, client: Client, services: Services, backends: Backends, transactions: Transactions
+    ) -> None:
+        self._client = client
+        self._services = services
+        self._backends = backends
+        self._transactions = transactions
+
+    async def set(self, _planned: Planned, plan: SetSetting) -> None:
+        """SET and RESET in all their forms."""
+        self._services.metrics.local += 1
+        if plan.scope is not SettingScope.SESSION:
+            await self._set_local(plan)
+        elif plan.reset:
+            await self._reset(plan)
+        else:
+            assert plan.name is not None, "SET names what it sets"
+            await self._change(plan.text, with_setting(self._backends.settings, plan.name, plan.text))
+        self._client.send(command_complete("RESET" if plan.reset else "SET"))
+
+    async def discard_all(self, _planned: Planned, _plan: DiscardAll) -> None:
+        self._services.metrics.local += 1
+        current = self._transactions.current
+        if current is not None:
+            where = "be executed within a pipeline" if current.implicit else "run inside a transaction block"
+            raise ProxyError("25001", f"DISCARD ALL cannot {where}")
+        await self._back_to_defaults()
+        self._client.send(command_complete("DISCARD ALL"))
+
+    async def _reset(self, plan: SetSetting) -> None:
+        backends = self._backends
+        if plan.name is None:
+            await self._back_to_defaults()
+            return
+        # A value from the start-up packet is what RESET goes back to.
+        sql = backends.defaults.get(plan.name, plan.text)
+        await self._change(sql, without_setting(backends.settings, plan.name, backends.defaults))
+
+    async def _back_to_defaults(self) -> None:
+        backends = self._backends
+        sql = changes(backends.settings, backends.defaults)
+        if sql:
+            await self._change(sql, backends.defaults)
+
+    async def _change(self, sql: str, settings: Settings) -> None:
+        """Run it on every node of the transaction, or on any one; then `settings` are the session's."""
+        backends, current = self._backends, self._transactions.current
+        if current is not None and current.joined:
+            connections = list(current.joined.values())
+            await backends.execute_on_all(connections, sql)
+        else:
+            # Outside of the transaction if there is one: no node need join it for a SET.
+            connection = await backends.lease(self._services.any_node())
+            connections = [connection]
+            try:
+                await backends.execute_on_all(connections, sql)
+            except BaseException:
+                backends.give_back(connection)
+                raise
+        backends.settings = settings
+        for connection in connections:
+            connection.applied = settings
+            if current is None or not current.joined:
+                backends.give_back(connection)
+
+    async def _set_local(self, plan: SetSetting) -> None:
+        """SET LOCAL and SET TRANSACTION: for the nodes of the transaction, those that join later included."""
+        current = self._transactions.current
+        if current is None:
+            await self._on_any(plan.text)  # the node's own warning is the answer
+            return
+        if current.joined:
+            await self._backends.execute_on_all(list(current.joined.values()), plan.text)
+        else:
+            await self._on_any(f"BEGIN; {plan.text}; ROLLBACK", relay=False)
+        self._note(current, plan)
+
+    def _note(self, current: Transaction, plan: SetSetting) -> None:
+        if plan.scope is SettingScope.TRANSACTION:
+            current.note_mode(plan.text)
+        else:
+            current.log.append(Entry(plan.text))
+
+    async def _on_any(self, sql: str, *, relay: bool = True) -> None:
+        connection: BackendConnection = await self._backends.lease(self._services.any_node())
+        try:
+            if relay:
+                await self._backends.execute_on_all([connection], sql)
+            else:
+                await self._backends.execute(connection, sql)
+        finally:
+            if connection.status != ord("I"):
+                connection.close()  # an error inside BEGIN … ROLLBACK left it in the failed transaction
+            self._backends.give_back(connection)

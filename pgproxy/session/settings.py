@@ -1,0 +1,59 @@
+"""A client's settings, kept as the SQL that makes them, and what brings a pooled connection to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+Settings = Mapping[str, str]  # lower-case parameter name → the statement that sets it, in the order they were set
+
+NO_SETTINGS: Settings = {}
+
+_RESETS = {
+    "session_authorization": "RESET SESSION AUTHORIZATION",
+    "session characteristics": "RESET default_transaction_isolation; RESET default_transaction_read_only; "
+    "RESET default_transaction_deferrable",
+}
+_STRICT_ISOLATION = re.compile(r"\b(serializable|repeatable\s+read)\b", re.IGNORECASE)
+
+
+def start_up_statement(name: str, value: str) -> str:
+    """What sets a start-up parameter. set_config takes lists such as search_path as start-up does, SET would not."""
+    return f"SELECT pg_catalog.set_config({_literal(name)}, {_literal(value)}, false)"
+
+
+def with_setting(settings: Settings, name: str, statement: str) -> Settings:
+    """These settings with one more, set last."""
+    return {**{known: text for known, text in settings.items() if known != name}, name: statement}
+
+
+def without_setting(settings: Settings, name: str, defaults: Settings) -> Settings:
+    """These settings with one back at its value from the session's start."""
+    rest = {known: text for known, text in settings.items() if known != name}
+    return {**rest, name: defaults[name]} if name in defaults else rest
+
+
+def reset_statement(name: str) -> str:
+    return _RESETS.get(name) or f"RESET {_name(name)}"
+
+
+def changes(applied: Settings, wanted: Settings) -> str:
+    """One Query that brings a connection from the settings `applied` to those `wanted`, '' when it is there."""
+    resets = [reset_statement(name) for name in applied if name not in wanted]
+    sets = [text for name, text in wanted.items() if applied.get(name) != text]
+    return "; ".join([*resets, *sets])
+
+
+def is_strict_isolation(text: str | None) -> bool:
+    """An isolation level whose one snapshot several nodes cannot share."""
+    return text is not None and _STRICT_ISOLATION.search(text) is not None
+
+
+def _literal(value: str) -> str:
+    # E'' strings mean the same whatever standard_conforming_strings says.
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'" if "\\" in value else f"'{escaped}'"
+
+
+def _name(name: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))

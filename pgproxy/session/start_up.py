@@ -1,0 +1,128 @@
+"""From the first byte to the first ReadyForQuery: encryption requests, cancel requests, log-in, first settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.session.services import Services
+from pgproxy.session.settings import start_up_statement
+from pgproxy.wire import messages
+from pgproxy.wire.auth import Authenticator
+from pgproxy.wire.startup import (
+    CancelRequest,
+    StartupMessage,
+    parse_first_packet,
+    startup_settings,
+)
+
+ADMIN_DATABASE = "pgproxy"
+_UTF8_NAMES = frozenset({"utf8", "unicode", "auto"})
+_WITHOUT_NODES = {
+    "server_version": "16.0",
+    "server_encoding": "UTF8",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "integer_datetimes": "on",
+    "standard_conforming_strings": "on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the client is and what it asked for."""
+
+    user: str
+    database: str
+    application_name: str
+    admin: bool
+
+
+async def first_message(client: Client, services: Services) -> StartupMessage | None:
+    """Answer requests for encryption until the StartupMessage; None after a CancelRequest, which ends the
+    connection without an answer."""
+    while True:
+        parsed = parse_first_packet(bytes(client.untyped))
+        if parsed is None:
+            await client.wait()
+            continue
+        packet, size = parsed
+        del client.untyped[:size]
+        if isinstance(packet, StartupMessage):
+            client.start(bytes(client.untyped))
+            return packet
+        if isinstance(packet, CancelRequest):
+            services.cancel(packet.pid, packet.key)
+            return None
+        client.send(b"N")
+        client.flush()
+
+
+async def log_in(client: Client, message: StartupMessage, authenticator: Authenticator) -> None:
+    """Protocol version and authentication, up to AuthenticationOk."""
+    if message.must_negotiate:
+        client.send(messages.negotiate_protocol_version(0, message.protocol_options))
+    for answer in authenticator.start(message.parameters):
+        client.send(answer)
+    while not authenticator.done:
+        client.flush()
+        kind, payload = await client.message()
+        if kind != messages.PASSWORD:
+            raise ProxyError("08P01", f"expected password response, got message type {kind}", severity="FATAL")
+        for answer in authenticator.feed(payload):
+            client.send(answer)
+
+
+def identify(message: StartupMessage, services: Services) -> Identity:
+    """Raises 3D000 for a database that is not the cluster's, 0A000 for an encoding other than UTF8."""
+    database = message.database
+    admin = database == ADMIN_DATABASE
+    if not admin and database != services.shard_map.cluster.database:
+        raise ProxyError(
+            "3D000",
+            f'database "{database}" does not exist',
+            hint=f'Connect to "{services.shard_map.cluster.database}", or to "{ADMIN_DATABASE}" for administration.',
+            severity="FATAL",
+        )
+    encoding = message.parameters.get("client_encoding", "UTF8")
+    if encoding.strip("'\" ").lower().replace("-", "").replace("_", "") not in _UTF8_NAMES:
+        raise ProxyError(
+            "0A000",
+            f'client_encoding "{encoding}" is not supported',
+            hint="Use client_encoding UTF8 (libpq: PGCLIENTENCODING=UTF8).",
+            severity="FATAL",
+        )
+    return Identity(message.user, database, message.parameters.get("application_name", ""), admin)
+
+
+async def take_settings(
+    message: StartupMessage, identity: Identity, backends: Backends, services: Services
+) -> dict[str, str]:
+    """Make the start-up packet's settings the session's; the ParameterStatus values that result.
+
+    A node that has accepted them once need not be asked for the next client with the same ones.
+    """
+    wanted = {name: value for name, value in startup_settings(message).items() if name != "client_encoding"}
+    if identity.admin:
+        return services.start_up_parameters({}) or _WITHOUT_NODES
+    backends.settings = backends.defaults = {
+        name: start_up_statement(name, value) for name, value in wanted.items()
+    }
+    known = services.start_up_parameters(wanted)
+    if known is not None:
+        return known
+    try:
+        connection = await backends.lease(services.any_node())
+    except NodeFailure:
+        raise
+    except ProxyError as refused:
+        refused.severity = "FATAL"
+        raise
+    parameters = dict(connection.parameters)
+    backends.give_back(connection)
+    services.remember_start_up(wanted, parameters)
+    return parameters

@@ -1,0 +1,367 @@
+"""Running plans: a route is spliced through, a scatter goes through its operators, the rest is settled here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange, Mode, ServerError
+from pgproxy.errors import ProxyError, Refused
+from pgproxy.operators.arguments import Arguments
+from pgproxy.operators.concat import Concat
+from pgproxy.operators.default_limit import DefaultLimit
+from pgproxy.operators.evaluate import Evaluate
+from pgproxy.operators.source import Pipeline, RowSource
+from pgproxy.planner.explain import explain_tree
+from pgproxy.planner.plan import (
+    DiscardAll,
+    Effect,
+    Empty,
+    Explain,
+    Planned,
+    Scatter,
+    SetSetting,
+    Sharded,
+    SqlTemplate,
+    Status,
+    ToNode,
+    TransactionControl,
+    sql_for,
+)
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.session.environment import SessionEnvironment
+from pgproxy.session.positions import client_position
+from pgproxy.session.services import Services
+from pgproxy.session.setting_statements import SettingStatements
+from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.transactions import Transactions
+from pgproxy.shardmap.model import Shard
+from pgproxy.wire import messages
+from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
+
+_QUERY_PLAN = row_description((Column("QUERY PLAN"),))
+
+
+class Route:
+    """A routed statement that has been sent."""
+
+    __slots__ = ("connection", "exchange", "plan", "shard")
+
+    def __init__(self, plan: Sharded, shard: Shard, connection: BackendConnection, exchange: Exchange) -> None:
+        self.plan = plan
+        self.shard = shard
+        self.connection = connection
+        self.exchange = exchange
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One shard's part of a scatter."""
+
+    shard: Shard
+    connection: BackendConnection
+    exchange: Exchange | None = None
+
+
+class _Extra:
+    """The connection that evaluations run on, leased when it is first asked for."""
+
+    def __init__(self, backends: Backends, services: Services) -> None:
+        self._backends = backends
+        self._services = services
+        self._leased: BackendConnection | None = None
+
+    async def connection(self) -> BackendConnection:
+        if self._leased is None:
+            self._leased = await self._backends.lease(self._services.any_node())
+        return self._leased
+
+    def give_back(self) -> None:
+        if self._leased is not None:
+            self._backends.give_back(self._leased)
+
+
+class Statements:
+    """The statements of one session. Each `run` sends an answer up to its CommandComplete, or raises."""
+
+    def __init__(
+        self, client: Client, services: Services, backends: Backends, transactions: Transactions
+    ) -> None:
+        self._client = client
+        self._services = services
+        self._backends = backends
+        self._transactions = transactions
+        settings = SettingStatements(client, services, backends, transactions)
+        self._runners: Mapping[type[object], Callable[[Planned, Any], Awaitable[None]]] = {
+            Sharded: self._sharded,
+            ToNode: self._to_node,
+            TransactionControl: self._transaction_control,
+            SetSetting: settings.set,
+            DiscardAll: settings.discard_all,
+            Explain: self._explain,
+            Status: self._status,
+            Empty: self._empty,
+        }
+
+    def start_route(self, planned: Planned) -> Route | None:
+        """Send a statement that one shard answers alone, if that takes no waiting at all; else None, and `run` it.
+
+        This and `finish_route` are the way of nearly every statement of a busy proxy, hence straight.
+        """
+        plan = planned.plan
+        if type(plan) is not Sharded or self._transactions.current is not None or planned.default_limit is not None:
+            return None
+        indexes = plan.choice.shards(planned.arguments)
+        if len(indexes) != 1:
+            return None
+        shard = plan.table.shards[indexes[0]]
+        connection = self._backends.lease_now(shard.node)
+        if connection is None:
+            return None
+        self._services.metrics.route += 1
+        sql = sql_for(plan.route, shard, planned.arguments)
+        return Route(plan, shard, connection, connection.query(sql, Mode.SPLICE, self._client.wake))
+
+    async def finish_route(self, route: Route, planned: Planned) -> None:
+        exchange = route.exchange
+        try:
+            await self._splice(exchange)
+        except ServerError as error:
+            raise _with_client_position(error, route.plan.route, route.shard, planned.arguments) from None
+        finally:
+            self._backends.give_back(route.connection)
+
+    async def run(self, planned: Planned) -> None:
+        plan = planned.plan
+        if self._transactions.current is not None and not isinstance(plan, TransactionControl):
+            self._transactions.check_alive()
+        await self._runners[type(plan)](planned, plan)
+
+    # One logical table
+
+    async def _sharded(self, planned: Planned, plan: Sharded) -> None:
+        indexes = plan.choice.shards(planned.arguments)
+        if len(indexes) > 1:
+            if isinstance(plan.scatter, Refused):
+                raise Refused(plan.scatter.message, plan.scatter.hint or "")
+            await self._scatter(planned, plan, plan.scatter, [plan.table.shards[index] for index in indexes])
+            return
+        if not indexes and plan.no_shard is not None:
+            raise ProxyError("23514", plan.no_shard)
+        self._services.metrics.route += 1
+        shard = plan.table.shards[indexes[0] if indexes else 0]
+        await self._on_one(shard.node, plan.route, shard, planned, plan.effect)
+
+    async def _to_node(self, planned: Planned, plan: ToNode) -> None:
+        self._services.metrics.to_node += 1
+        node = plan.node or self._transactions.preferred_node() or self._services.any_node()
+        await self._on_one(node, plan.text, None, planned, plan.effect)
+
+    async def _on_one(
+        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, effect: Effect
+    ) -> None:
+        """Run on one node and let its messages through as they come."""
+        if planned.default_limit is not None:
+            await self._limited(node, template, shard, planned, planned.default_limit)
+            return
+        connection = await self._transactions.enter(node, effect)
+        try:
+            sql = sql_for(template, shard, planned.arguments)
+            await self._splice(connection.query(sql, Mode.SPLICE, self._client.wake))
+        except ServerError as error:
+            raise _with_client_position(error, template, shard, planned.arguments) from None
+        finally:
+            self._transactions.leave(connection)
+
+    async def _splice(self, exchange: Exchange) -> None:
+        """Hand the node's messages on. The last piece leaves together with what the session says behind it."""
+        client = self._client
+        while True:
+            while exchange.chunks:
+                client.send(cast(bytes, exchange.take()))
+                if not exchange.finished or exchange.chunks:
+                    await client.drain()
+            if exchange.finished:
+                break
+            await client.wait()
+        if exchange.broken:
+            client.abort()  # a row was cut in the middle: no error could be told from its data
+        if exchange.error is not None:
+            raise exchange.error
+
+    async def _limited(
+        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, limit: int
+    ) -> None:
+        """A statement to which the proxy added LIMIT `limit` + 1, cut at `limit`."""
+        connection = await self._transactions.enter(node, Effect.READ)
+        try:
+            sql = sql_for(template, shard, planned.arguments)
+            exchange = connection.query(sql, Mode.ROWS, self._client.wake)
+            source = ExchangeSource(exchange, self._client)
+            extra = _Extra(self._backends, self._services)
+            await self._stream(Pipeline((Concat(),)), [source], planned, "SELECT {}", extra)
+        except ServerError as error:
+            raise _with_client_position(error, template, shard, planned.arguments) from None
+        finally:
+            self._transactions.leave(connection)
+
+    # Several shards
+
+    async def _scatter(self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard]) -> None:
+        self._services.metrics.scatter += 1
+        self._check_one_shard_a_node(shards)
+        arguments = replace(planned.arguments, now=_now())
+        legs: list[_Leg] = []
+        extra = _Extra(self._backends, self._services)
+        try:
+            # In an order that all sessions share, so that they cannot wait for each other in a circle.
+            for shard in sorted(shards, key=lambda shard: shard.node):
+                legs.append(_Leg(shard, await self._transactions.enter(shard.node, plan.effect)))
+            if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
+                await extra.connection()
+            legs.sort(key=lambda leg: leg.shard.index)
+            for leg in legs:
+                sql = sql_for(scatter.text, leg.shard, arguments)
+                leg.exchange = leg.connection.query(sql, Mode.ROWS, self._client.wake)
+            sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
+            await self._stream(scatter.pipeline, sources, replace(planned, arguments=arguments), plan.tag, extra)
+            if self._transactions.current is not None:
+                await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
+        except ServerError as error:
+            failed = [leg.shard for leg in legs if leg.exchange is not None and leg.exchange.error is error]
+            if not failed:
+                error.position = None  # of an evaluation, whose text is ours
+                raise
+            raise _with_client_position(error, scatter.text, failed[0], arguments) from None
+        finally:
+            for leg in legs:
+                self._end_leg(leg)
+            extra.give_back()
+
+    def _check_one_shard_a_node(self, shards: list[Shard]) -> None:
+        if self._transactions.current is None or len({shard.node for shard in shards}) == len(shards):
+            return
+        raise Refused(
+            "a statement over several shards of one node is not supported inside a transaction",
+            "Run it outside of the transaction, or pin the shard key.",
+        )
+
+    def _end_leg(self, leg: _Leg) -> None:
+        """No row of it is wanted any more. The pool cancels it if it goes on; inside a transaction it may run to
+        its end, since a cancel would end the node's part of the transaction."""
+        if leg.exchange is not None and not leg.exchange.finished:
+            leg.exchange.discard()
+        self._transactions.leave(leg.connection)
+
+    async def _stream(
+        self,
+        pipeline: Pipeline,
+        sources: list[ExchangeSource],
+        planned: Planned,
+        tag: str,
+        extra: _Extra,
+    ) -> None:
+        """Open the operators over the sources and send what comes out of them."""
+        environment = SessionEnvironment(self._client, self._services, extra.connection)
+        top: RowSource = pipeline.open(sources, planned.arguments, environment)
+        cut: Any = None
+        if planned.default_limit is not None:
+            top = cut = DefaultLimit(planned.default_limit).open((top,), planned.arguments, environment)
+        client = self._client
+        count = 0
+        try:
+            client.send(row_description(await top.describe()))
+            while (batch := await top.next_batch()) is not None:
+                count += batch.count
+                client.send(batch.data)
+                await client.drain()
+        finally:
+            top.close()
+        self._services.metrics.rows += count
+        if cut is not None and cut.cut:
+            self._notice(f"only the first {planned.default_limit} rows are shown", "Add a LIMIT of your own for more.")
+        client.send(messages.command_complete(tag.format(count)))
+
+    # EXPLAIN
+
+    async def _explain(self, planned: Planned, plan: Explain) -> None:
+        self._services.metrics.local += 1
+        tree = explain_tree(plan.plan, replace(planned.arguments, now=_now()))
+        lines = list(tree.lines)
+        options = f"{plan.options} " if plan.options else ""
+        indent = "  " * len(lines)
+        for shard, sql in tree.shards:
+            lines.append(f"{indent}{shard.table} on {shard.node}: {' '.join(sql.split())}")
+            lines += [f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan)]
+        client = self._client
+        client.send(_QUERY_PLAN)
+        for line in lines:
+            client.send(data_row((line.encode(),)))
+        client.send(messages.command_complete("EXPLAIN"))
+
+    async def _node_plan(self, node: str, sql: str, plan: Explain) -> list[str]:
+        effect = plan.plan.effect if plan.analyze else Effect.READ
+        connection = await self._transactions.enter(node, effect)
+        try:
+            exchange = connection.query(sql, Mode.ROWS, self._client.wake)
+            return await _lines(ExchangeSource(exchange, self._client))
+        except ServerError as error:
+            error.position = None
+            raise
+        finally:
+            self._transactions.leave(connection)
+
+    # The rest
+
+    async def _transaction_control(self, planned: Planned, plan: TransactionControl) -> None:
+        self._services.metrics.local += 1
+        tag = await self._transactions.control(plan)
+        self._client.send(messages.command_complete(tag))
+
+    async def _status(self, planned: Planned, plan: Status) -> None:
+        self._services.metrics.local += 1
+        self._client.send(self._services.status())
+
+    async def _empty(self, planned: Planned, plan: Empty) -> None:
+        self._client.send(messages.empty_query_response())
+
+    def _notice(self, message: str, hint: str) -> None:
+        self._client.send(
+            messages.notice_response({"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": message, "H": hint})
+        )
+
+
+async def _all_finished(client: Client, exchanges: list[Exchange]) -> None:
+    """In a transaction every node must have ended well before the client hears so: what fails on a node fails
+    the transaction there."""
+    for exchange in exchanges:
+        while not exchange.finished:
+            await client.wait()
+    for exchange in exchanges:
+        if exchange.error is not None:
+            raise exchange.error
+
+
+async def _lines(source: ExchangeSource) -> list[str]:
+    """The first column of a small text result."""
+    await source.describe()
+    lines: list[str] = []
+    while (batch := await source.next_batch()) is not None:
+        lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
+    return lines
+
+
+def _with_client_position(
+    error: ServerError, template: SqlTemplate, shard: Shard | None, arguments: Arguments
+) -> ServerError:
+    if error.position is not None:
+        error.position = client_position(error.position, template, shard, arguments)
+    return error
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")

@@ -1,0 +1,71 @@
+"""The transaction that a session is in: which nodes have joined it, and what a node that joins must hear first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.errors import ProxyError
+from pgproxy.session.settings import Settings, is_strict_isolation
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing done in the transaction that a later joiner must do too: a SET LOCAL, a SAVEPOINT.
+
+    For a savepoint, `savepoint` is its name and the rest is what ROLLBACK TO it restores.
+    """
+
+    text: str
+    savepoint: str | None = None
+    settings: Settings = field(default_factory=dict)
+    joined: frozenset[str] = frozenset()
+    writer: str | None = None
+
+
+class Transaction:
+    """`implicit` is the one around the statements of a single Query. `begin` starts it on each node."""
+
+    def __init__(self, begin: str, settings: Settings, *, implicit: bool, strict: bool) -> None:
+        self.begin = begin
+        self.implicit = implicit
+        self.strict = strict  # one snapshot for the whole transaction: a second node cannot join
+        self.failed = False
+        self.settings_before = settings
+        self.joined: dict[str, BackendConnection] = {}
+        self.applied_before: dict[str, Settings] = {}
+        self.writer: str | None = None
+        self.log: list[Entry] = []
+
+    def opening(self) -> str:
+        """The Query that takes a node into the transaction as it stands."""
+        return "; ".join([self.begin, *(entry.text for entry in self.log)])
+
+    def note_mode(self, text: str) -> None:
+        """SET TRANSACTION … was said."""
+        self.strict = self.strict or is_strict_isolation(text)
+        self.log.append(Entry(text))
+
+    def set_savepoint(self, name: str, text: str, settings: Settings) -> None:
+        self.log.append(Entry(text, name, settings, frozenset(self.joined), self.writer))
+
+    def release(self, name: str) -> None:
+        """Forget the savepoint and those set after it; what was done since stays done."""
+        at = self._find(name)
+        self.log[at:] = [entry for entry in self.log[at:] if entry.savepoint is None]
+
+    def roll_back_to(self, name: str) -> Entry:
+        """Forget what was done since the savepoint, which itself stays. Gives what it restores."""
+        at = self._find(name)
+        del self.log[at + 1 :]
+        return self.log[at]
+
+    def joined_since(self, savepoint: Entry) -> Iterator[str]:
+        return (node for node in list(self.joined) if node not in savepoint.joined)
+
+    def _find(self, name: str) -> int:
+        for at in reversed(range(len(self.log))):
+            if self.log[at].savepoint == name:
+                return at
+        raise ProxyError("3B001", f'savepoint "{name}" does not exist')

@@ -1,0 +1,277 @@
+"""Transactions over nodes: begun lazily on each node touched, one of which may be written to.
+
+Which connection a statement runs on is decided here. Several nodes may be read in one READ COMMITTED
+transaction, since each statement has a snapshot of its own there anyway; an isolation level with one snapshot
+for the whole transaction keeps it on one node, and a second node to write is refused.
+"""
+
+from __future__ import annotations
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.errors import ProxyError, Refused
+from pgproxy.planner.plan import Effect, TransactionAction, TransactionControl
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.session.settings import is_strict_isolation
+from pgproxy.session.transaction import Transaction
+from pgproxy.wire.messages import notice_response
+
+_FAILED = ord("E")
+_IDLE = ord("I")
+_ALLOWED_WHEN_FAILED = frozenset(
+    {TransactionAction.COMMIT, TransactionAction.ROLLBACK, TransactionAction.ROLLBACK_TO}
+)
+
+
+class Transactions:
+    """The transaction state of one session. `current` is None between transactions."""
+
+    def __init__(self, client: Client, backends: Backends) -> None:
+        self.current: Transaction | None = None
+        self._client = client
+        self._backends = backends
+        self._actions = {
+            TransactionAction.BEGIN: self._begin,
+            TransactionAction.COMMIT: self._commit,
+            TransactionAction.ROLLBACK: self._roll_back,
+            TransactionAction.SAVEPOINT: self._savepoint,
+            TransactionAction.ROLLBACK_TO: self._roll_back_to,
+            TransactionAction.RELEASE: self._release,
+        }
+
+    @property
+    def status(self) -> bytes:
+        """ReadyForQuery's status byte."""
+        if self.current is None:
+            return b"I"
+        return b"E" if self.current.failed else b"T"
+
+    def check_alive(self) -> None:
+        """Raise 25P02 in a failed transaction."""
+        if self.current is not None and self.current.failed:
+            raise ProxyError(
+                "25P02", "current transaction is aborted, commands ignored until end of transaction block"
+            )
+
+    # Connections
+
+    async def enter(self, node: str, effect: Effect) -> BackendConnection:
+        """The connection for a statement on this node: the transaction's, or one for this statement alone.
+        Give it to `leave` afterwards."""
+        transaction = self.current
+        if transaction is None:
+            return await self._backends.lease(node)
+        connection = transaction.joined.get(node)
+        if connection is None:
+            self._check_may_join(transaction, node)
+        if effect is Effect.WRITE:
+            self._check_may_write(transaction, node)
+        if connection is None:
+            connection = await self._join(transaction, node)
+        if effect is Effect.WRITE:
+            transaction.writer = node
+        return connection
+
+    def leave(self, connection: BackendConnection) -> None:
+        if self.current is None or self.current.joined.get(connection.node.name) is not connection:
+            self._backends.give_back(connection)
+        elif connection.closed or connection.status == _FAILED:
+            self.current.failed = True
+
+    def preferred_node(self) -> str | None:
+        """A node that the transaction has touched already, for statements that any node can answer."""
+        return next(iter(self.current.joined), None) if self.current is not None else None
+
+    # Statements
+
+    async def control(self, plan: TransactionControl) -> str:
+        """Run BEGIN, COMMIT, …; the tag."""
+        if plan.action not in _ALLOWED_WHEN_FAILED:
+            self.check_alive()
+        return await self._actions[plan.action](plan)
+
+    def begin_implicit(self) -> None:
+        """The statements of one Query are one transaction (protocol section "Multiple Statements in a Simple Query")."""
+        if self.current is None:
+            self.current = self._new("BEGIN", implicit=True)
+
+    async def end_implicit(self) -> None:
+        """The Query is through: commit what it did outside of an explicit transaction."""
+        if self.current is not None and self.current.implicit:
+            await self._finish_commit(self.current)
+
+    async def fail(self) -> None:
+        """A statement failed: an explicit transaction waits for ROLLBACK, an implicit one is undone."""
+        if self.current is None:
+            return
+        self.current.failed = True
+        if self.current.implicit:
+            await self._undo(self.current)
+
+    # Actions
+
+    async def _begin(self, plan: TransactionControl) -> str:
+        current = self.current
+        if current is None:
+            self.current = self._new(plan.text, implicit=False, isolation=plan.isolation)
+        elif current.implicit:
+            current.implicit = False
+            if not current.joined:
+                current.begin = plan.text
+            current.strict = current.strict or is_strict_isolation(plan.isolation)
+        else:
+            self._warn("25001", "there is already a transaction in progress")
+        return "BEGIN" if plan.text.lstrip()[:5].upper() == "BEGIN" else "START TRANSACTION"
+
+    async def _commit(self, plan: TransactionControl) -> str:
+        current = self.current
+        if current is None or current.implicit:
+            self._no_transaction(plan)
+        if current is None:
+            return "COMMIT"
+        if current.failed:
+            return await self._roll_back(plan)
+        tag = await self._finish_commit(current)
+        self._chain(plan, current)
+        return tag
+
+    async def _roll_back(self, plan: TransactionControl) -> str:
+        current = self.current
+        if current is None or current.implicit:
+            self._no_transaction(plan)
+        if current is not None:
+            await self._undo(current)
+            self._chain(plan, current)
+        return "ROLLBACK"
+
+    async def _savepoint(self, plan: TransactionControl) -> str:
+        current = self._in_block("SAVEPOINT")
+        await self._backends.execute_on_all(list(current.joined.values()), plan.text)
+        current.set_savepoint(plan.name or "", plan.text, self._backends.settings)
+        return "SAVEPOINT"
+
+    async def _release(self, plan: TransactionControl) -> str:
+        current = self._in_block("RELEASE SAVEPOINT")
+        current.release(plan.name or "")
+        await self._backends.execute_on_all(list(current.joined.values()), plan.text)
+        return "RELEASE"
+
+    async def _roll_back_to(self, plan: TransactionControl) -> str:
+        current = self._in_block("ROLLBACK TO SAVEPOINT")
+        savepoint = current.roll_back_to(plan.name or "")
+        for node in current.joined_since(savepoint):
+            await self._undo_on(current, node)
+        await self._backends.execute_on_all(list(current.joined.values()), plan.text)
+        current.writer = savepoint.writer
+        current.failed = any(connection.closed for connection in current.joined.values())
+        self._backends.settings = savepoint.settings
+        for connection in current.joined.values():
+            connection.applied = savepoint.settings
+        return "ROLLBACK"
+
+    # Inside
+
+    def _new(self, begin: str, *, implicit: bool, isolation: str | None = None) -> Transaction:
+        settings = self._backends.settings
+        strict = is_strict_isolation(isolation) or (
+            isolation is None
+            and any(is_strict_isolation(settings.get(name)) for name in _ISOLATION_SETTINGS)
+        )
+        return Transaction(begin, settings, implicit=implicit, strict=strict)
+
+    async def _join(self, transaction: Transaction, node: str) -> BackendConnection:
+        connection = await self._backends.lease(node)
+        try:
+            # Awaited before the statement itself: were BEGIN to fail, it would run outside of any transaction.
+            await self._backends.execute(connection, transaction.opening())
+        except BaseException:
+            self._backends.give_back(connection)
+            raise
+        transaction.joined[node] = connection
+        transaction.applied_before[node] = connection.applied
+        return connection
+
+    def _check_may_join(self, transaction: Transaction, node: str) -> None:
+        if transaction.strict and transaction.joined:
+            raise Refused(
+                f"a transaction with one snapshot cannot span node {next(iter(transaction.joined))} and node {node}",
+                "Use READ COMMITTED, or keep the statements of the transaction to one shard.",
+            )
+
+    def _check_may_write(self, transaction: Transaction, node: str) -> None:
+        if transaction.writer not in (None, node):
+            raise Refused(
+                f"the transaction has written on node {transaction.writer} and cannot write on node {node} as well",
+                "Transactions that write on several nodes are not supported yet: commit in between.",
+            )
+
+    async def _finish_commit(self, transaction: Transaction) -> str:
+        """COMMIT on every node joined, the one written to last, so that nothing is committed if another fails."""
+        nodes = sorted(transaction.joined, key=lambda node: node == transaction.writer)
+        tag = "COMMIT"
+        for node in nodes:
+            exchange = transaction.joined[node].query("COMMIT", Mode.SILENT, self._client.wake)
+            try:
+                await self._backends.finish(exchange)
+            except BaseException:
+                await self._undo(transaction)
+                raise
+            tag = exchange.tag or tag
+            self._relay_asides(exchange)
+            if tag == "ROLLBACK":
+                break
+        if tag == "ROLLBACK":
+            await self._undo(transaction)
+            return tag
+        self._end(transaction)
+        return tag
+
+    async def _undo(self, transaction: Transaction) -> None:
+        """ROLLBACK wherever the transaction is still open, and the settings from before it."""
+        for node in list(transaction.joined):
+            await self._undo_on(transaction, node)
+        self._backends.settings = transaction.settings_before
+        self._end(transaction)
+
+    async def _undo_on(self, transaction: Transaction, node: str) -> None:
+        connection = transaction.joined.pop(node)
+        if not connection.closed and connection.status != _IDLE:
+            exchange = connection.query("ROLLBACK", Mode.SILENT, self._client.wake)
+            while not exchange.finished:
+                await self._client.wait()
+            self._relay_asides(exchange)
+        connection.applied = transaction.applied_before.pop(node)
+        self._backends.give_back(connection)
+
+    def _end(self, transaction: Transaction) -> None:
+        for connection in transaction.joined.values():
+            self._backends.give_back(connection)
+        transaction.joined.clear()
+        self.current = None
+
+    def _relay_asides(self, exchange: Exchange) -> None:
+        for aside in exchange.asides:
+            self._client.send(aside)
+
+    def _in_block(self, what: str) -> Transaction:
+        if self.current is None or self.current.implicit:
+            raise ProxyError("25P01", f"{what} can only be used in transaction blocks")
+        return self.current
+
+    def _chain(self, plan: TransactionControl, ended: Transaction) -> None:
+        if plan.chain:
+            self.current = self._new(ended.begin, implicit=False)
+            self.current.strict = ended.strict
+
+    def _no_transaction(self, plan: TransactionControl) -> None:
+        if plan.chain:
+            verb = "COMMIT" if plan.action is TransactionAction.COMMIT else "ROLLBACK"
+            raise ProxyError("25P01", f"{verb} AND CHAIN can only be used in transaction blocks")
+        self._warn("25P01", "there is no transaction in progress")
+
+    def _warn(self, sqlstate: str, message: str) -> None:
+        self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
+
+
+_ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")

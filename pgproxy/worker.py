@@ -1,0 +1,310 @@
+"""What the sessions of one process share: pools, heartbeats, planner, and the sessions themselves.
+
+Nothing here is shared between processes: a cancel key names its worker, so several may serve one day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import pgproxy
+from pgproxy.admin.answers import answer, status
+from pgproxy.admin.encode import encode
+from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView
+from pgproxy.backend.pool import NodePool
+from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.metrics import Metrics
+from pgproxy.planner.planner import Planner
+from pgproxy.session.client import Client
+from pgproxy.session.session import Session
+from pgproxy.shardmap.facts import CatalogFacts
+from pgproxy.shardmap.model import ShardMap
+from pgproxy.wire.auth import TrustAuthenticator
+from pgproxy.wire.messages import error_response
+
+log = logging.getLogger("pgproxy.server")
+
+FACTS_INTERVAL_S = 60.0
+FACTS_RETRY_S = 1.0
+START_UPS_REMEMBERED = 1_000
+UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
+WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
+
+
+class Worker:
+    """What the sessions of one process share. Satisfies `session.services.Services`."""
+
+    def __init__(self, shard_map: ShardMap, loop: asyncio.AbstractEventLoop, *, number: int = 0) -> None:
+        self.loop = loop
+        self.shard_map = shard_map
+        self.metrics = Metrics(shard_map.nodes)
+        self.draining = False
+        self.heartbeats = Heartbeats(shard_map)
+        self.pools: dict[str, NodePool] = {
+            name: NodePool(
+                node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect
+            )
+            for name, node in shard_map.nodes.items()
+        }
+        self.sessions: dict[int, Session] = {}
+        self._number = number
+        self._last_pid = 0
+        self._planner: Planner | None = None
+        self.facts: CatalogFacts | None = None
+        self._why_no_facts = "the catalog of the nodes has not been read yet"
+        self._facts_wanted = asyncio.Event()
+        self._down: dict[str, NodeState] = {}
+        self._start_ups: OrderedDict[tuple[tuple[str, str], ...], dict[str, str]] = OrderedDict()
+        self.heartbeats.on_change(self._node_changed)
+
+    # Life
+
+    async def start(self) -> None:
+        """Probe the nodes and read the catalog, as far as they are up."""
+        await self.heartbeats.start()
+        await self._read_facts()
+
+    async def keep_facts_fresh(self) -> None:
+        """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
+        while True:
+            try:
+                async with asyncio.timeout(FACTS_INTERVAL_S if self._planner else FACTS_RETRY_S):
+                    await self._facts_wanted.wait()
+            except TimeoutError:
+                pass
+            self._facts_wanted.clear()
+            await self._read_facts()
+
+    async def stop(self) -> None:
+        for pool in self.pools.values():
+            pool.close()
+        await self.heartbeats.stop()
+
+    def drain(self) -> None:
+        """No new statements: idle sessions end now, busy ones when they are through."""
+        self.draining = True
+        for session in list(self.sessions.values()):
+            session.client.wake()
+
+    def end_sessions(self) -> None:
+        """The grace time is over."""
+        error = ProxyError("57P01", "terminating connection due to administrator command", severity="FATAL")
+        for session in list(self.sessions.values()):
+            session.client.send(error_response(error.fields()))
+            session.client.close()
+            session.client.wake()
+
+    # Clients
+
+    def accept(self) -> Client:
+        """A protocol for a connection that comes in."""
+        return Client(self._converse, self.shard_map.proxy.max_message_bytes)
+
+    async def _converse(self, client: Client) -> None:
+        if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS:
+            client.abort()
+            return
+        pid = self._new_pid()
+        session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(4))
+        self.sessions[pid] = session
+        timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
+        try:
+            await session.converse()
+        finally:
+            timer.cancel()
+            del self.sessions[pid]
+            if session.admitted:
+                self.metrics.clients -= 1
+
+    def admit(self, *, admin: bool) -> None:
+        """A client has logged in. Raises 53300 when there are `max_clients`; the admin database stays open."""
+        if self.metrics.clients >= self.shard_map.proxy.max_clients and not admin:
+            self.metrics.clients_refused += 1
+            raise ProxyError(
+                "53300", "sorry, too many clients already", hint="The shard map's proxy.max_clients limits them."
+            )
+        self.metrics.clients += 1
+        self.metrics.clients_total += 1
+
+    def cancel(self, pid: int, key: bytes) -> None:
+        session = self.sessions.get(pid)
+        if session is not None and secrets.compare_digest(session.key, key):
+            session.cancel()
+
+    def _new_pid(self) -> int:
+        numbers = 1 << WORKER_BITS
+        while True:
+            self._last_pid = (self._last_pid + 1) % numbers
+            pid = self._number << WORKER_BITS | self._last_pid
+            if pid and pid not in self.sessions:
+                return pid
+
+    def _give_up(self, session: Session) -> None:
+        if not session.ready:
+            session.client.abort()
+            session.client.wake()
+
+    # Nodes
+
+    def planner(self) -> Planner:
+        if self._planner is None:
+            raise ProxyError("57P03", "the proxy cannot plan statements yet", detail=self._why_no_facts)
+        return self._planner
+
+    @property
+    def current_planner(self) -> Planner | None:
+        return self._planner
+
+    def bytewise_default(self) -> bool:
+        return self.facts is not None and self.facts.bytewise_default
+
+    def why_down(self, node: str) -> NodeFailure | None:
+        if not self._down:  # the usual case, and on every statement's way
+            return None
+        state = self._down.get(node)
+        if state is None:
+            return None
+        shards = [
+            shard.table for table in self.shard_map.tables.values() for shard in table.shards if shard.node == node
+        ]
+        failure = NodeFailure(
+            node,
+            f"node {node} is down (shards {', '.join(shards) or 'none'})",
+            hint="Statements for other shards go on. STATUS; shows the nodes.",
+        )
+        failure.detail = f"Down since {time.strftime('%H:%M:%S', time.localtime(state.since))}: {state.error}"
+        return failure
+
+    def any_node(self) -> str:
+        home = self.shard_map.home_of_unmapped
+        if home not in self._down:
+            return home
+        for name in self.shard_map.nodes:
+            if name not in self._down:
+                return name
+        raise NodeFailure(home, "all nodes are down", hint="STATUS; shows the nodes.")
+
+    def start_up_parameters(self, settings: Mapping[str, str]) -> dict[str, str] | None:
+        return self._start_ups.get(tuple(settings.items()))
+
+    def remember_start_up(self, settings: Mapping[str, str], parameters: dict[str, str]) -> None:
+        self._start_ups[tuple(settings.items())] = parameters
+        if len(self._start_ups) > START_UPS_REMEMBERED:
+            self._start_ups.popitem(last=False)
+
+    def _node_changed(self, state: NodeState) -> None:
+        if state.up:
+            self._down.pop(state.name, None)
+            self._facts_wanted.set()
+            return
+        self._down[state.name] = state
+        reason = self.why_down(state.name)
+        assert reason is not None
+        self.pools[state.name].fail(reason)
+
+    async def _read_facts(self) -> None:
+        try:
+            facts = await read_facts(self.shard_map)
+        except ProxyError as failure:
+            self._why_no_facts = failure.message
+            log.warning("the catalog could not be read: %s", failure.message)
+            return
+        if facts == self.facts:
+            return
+        settings = self.shard_map.proxy
+        self._planner = Planner(
+            self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
+        )
+        if self.facts is not None:
+            log.info("the nodes' catalog has changed: plans are made anew")
+            self._start_ups.clear()
+        self.facts = facts
+
+    # Admin
+
+    def admin(self, sql: str) -> bytes:
+        return encode(answer(sql, WorkerView(self)))
+
+    def status(self) -> bytes:
+        return encode(status(WorkerView(self)))
+
+
+class WorkerView:
+    """A worker as the admin database sees it (`admin.view.View`)."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.shard_map = worker.shard_map
+
+    @property
+    def version(self) -> str:
+        return pgproxy.__version__
+
+    @property
+    def engine_version(self) -> str | None:
+        return None if self._worker.facts is None else self._worker.facts.parameter_status.get("server_version")
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self._worker.metrics.started_monotonic
+
+    @property
+    def nodes(self) -> Sequence[NodeView]:
+        return [
+            NodeView(s.name, s.up, s.since, s.last_ok, s.latency_ms, s.failures, s.error)
+            for s in self._worker.heartbeats.states().values()
+        ]
+
+    @property
+    def pools(self) -> Sequence[PoolView]:
+        return [
+            PoolView(name, pool.size, pool.idle, pool.size - pool.idle, pool.waiting, pool.settings.size)
+            for name, pool in self._worker.pools.items()
+        ]
+
+    @property
+    def clients(self) -> Sequence[ClientView]:
+        return [self._client_view(pid, session) for pid, session in self._worker.sessions.items() if session.ready]
+
+    @property
+    def plans(self) -> Sequence[PlanView]:
+        planner = self._worker.current_planner
+        entries = planner.entries() if planner is not None else ()
+        return [PlanView(entry.template, entry.way, uses=entry.calls) for entry in entries]
+
+    def _client_view(self, pid: int, session: Session) -> ClientView:
+        return ClientView(
+            pid,
+            session.identity.user,
+            session.identity.database,
+            session.identity.application_name,
+            session.client.address,
+            session.state,
+            time.time() - (self._worker.loop.time() - session.connected_at),
+            session.statements,
+            tuple(sorted(connection.node.name for connection in session.backends.held)),
+        )
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures that others count for themselves are fetched when someone asks."""
+        metrics, planner = self._worker.metrics, self._worker.current_planner
+        if planner is not None:
+            cache = planner.cache
+            metrics.plan_cache_hits = cache.hits
+            metrics.plan_cache_misses = cache.misses
+            metrics.plan_cache_evictions = cache.evictions
+        for name, pool in self._worker.pools.items():
+            node, counts = metrics.nodes[name], pool.counts
+            node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
+            node.connects, node.connect_failures = counts.connects, counts.connect_failures
+            node.failures = counts.lost
+            node.in_use = pool.size - pool.idle
+        return metrics
