@@ -210,8 +210,11 @@ class Worker:
         self.pools[state.name].fail(reason)
 
     async def _read_facts(self) -> None:
+        """Without the nodes that are down the picture is not whole: it only serves when there is none yet."""
+        if self._down and self.facts is not None:
+            return
         try:
-            facts = await read_facts(self.shard_map)
+            facts = await read_facts(self.shard_map, skip=tuple(self._down))
         except ProxyError as failure:
             self._why_no_facts = failure.message
             log.warning("the catalog could not be read: %s", failure.message)

@@ -13,12 +13,11 @@ from typing import cast
 
 from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
-from pgproxy.operators.source import Batch
 from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.wire import messages as wire
 from pgproxy.wire.auth import Login
 from pgproxy.wire.frames import HEADER_BYTES, Reassembler, scan_rows
-from pgproxy.wire.rows import DATA_ROW, parse_row_description
+from pgproxy.wire.rows import DATA_ROW, Batch, parse_row_description
 
 _LENGTH = Struct("!I").unpack_from
 IDLE = 0x49  # ReadyForQuery's "I"

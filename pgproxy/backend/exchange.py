@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from pgproxy.errors import ProxyError
-from pgproxy.operators.source import Batch
-from pgproxy.wire.rows import Column
+from pgproxy.wire.rows import Batch, Column
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024

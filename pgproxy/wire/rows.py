@@ -21,6 +21,16 @@ _NULL_FIELD = b"\xff\xff\xff\xff"
 DATA_ROW = 0x44
 
 
+class Batch:
+    """Some whole DataRow messages, headers included, one behind the other; never empty."""
+
+    __slots__ = ("count", "data")
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data = data
+        self.count = count
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One field of a RowDescription (protocol section "Message Formats"). `format` 0 is text, 1 binary."""

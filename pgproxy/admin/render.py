@@ -1,0 +1,115 @@
+"""`pgproxy status`: asks a running proxy's admin database and shows its nodes as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+ALL_UP, DEGRADED, UNREACHABLE = 0, 1, 2
+
+_CONNECT_TIMEOUT_S = 5
+_WATCH_INTERVAL_S = 1.0
+_STYLES = {"up": "green", "down": "bold red", "unknown": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One row of `STATUS;`."""
+
+    node: str
+    state: str
+    since: str
+    latency_ms: float | None
+    shards: tuple[str, ...]
+    detail: str | None
+
+
+def run_status(host: str, port: int, as_json: bool, watch: bool) -> int:
+    """Print the status once, or every second until Ctrl-C. Gives the exit code: ALL_UP, DEGRADED or UNREACHABLE."""
+    try:
+        return (_watch if watch else _once)(host, port, as_json)
+    except psycopg.Error as failure:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+        print(f"pgproxy: no proxy answers at {host}:{port}: {reason}", file=sys.stderr)
+        return UNREACHABLE
+
+
+def fetch_status(host: str, port: int) -> list[NodeStatus]:
+    """One row for each node. Raises psycopg.Error when the proxy cannot be asked."""
+    with psycopg.connect(
+        host=host,
+        port=port,
+        dbname="pgproxy",
+        user="pgproxy",
+        sslmode="prefer",
+        application_name="pgproxy status",
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        autocommit=True,
+        cursor_factory=psycopg.ClientCursor,  # the simple query protocol
+    ) as connection:
+        return [_node_status(row) for row in connection.execute("STATUS")]
+
+
+def exit_code(nodes: list[NodeStatus]) -> int:
+    return ALL_UP if all(node.state == "up" for node in nodes) else DEGRADED
+
+
+def status_table(nodes: list[NodeStatus]) -> Table:
+    table = Table("node", "state", "since", "latency", "shards", "detail")
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    table.columns[3].justify = "right"
+    for node in nodes:
+        latency = "" if node.latency_ms is None else f"{node.latency_ms:.2f} ms"
+        cells = (node.node, "", node.since[5:19], latency, ", ".join(node.shards), node.detail or "")
+        texts = [Text(cell) for cell in cells]  # never read as markup
+        texts[1] = Text(node.state, style=_STYLES.get(node.state, ""))
+        table.add_row(*texts)
+    return table
+
+
+def status_json(nodes: list[NodeStatus]) -> str:
+    return json.dumps({"nodes": [asdict(node) for node in nodes], "degraded": exit_code(nodes) != ALL_UP})
+
+
+def _once(host: str, port: int, as_json: bool) -> int:
+    nodes = fetch_status(host, port)
+    if as_json:
+        print(status_json(nodes))
+    else:
+        Console().print(status_table(nodes))
+    return exit_code(nodes)
+
+
+def _watch(host: str, port: int, as_json: bool) -> int:
+    """A line of JSON, or the table drawn anew, every second. Ctrl-C ends it with the last code."""
+    code = ALL_UP
+    try:
+        if as_json:
+            while True:
+                code = _once(host, port, as_json)
+                sys.stdout.flush()
+                time.sleep(_WATCH_INTERVAL_S)
+        with Live(auto_refresh=False) as live:
+            while True:
+                nodes = fetch_status(host, port)
+                code = exit_code(nodes)
+                live.update(status_table(nodes), refresh=True)
+                time.sleep(_WATCH_INTERVAL_S)
+    except KeyboardInterrupt:
+        return code
+
+
+def _node_status(row: tuple[Any, ...]) -> NodeStatus:
+    node, state, since, latency_ms, shards, detail = row
+    at = since.astimezone().isoformat(" ", "seconds")
+    return NodeStatus(node, state, at, latency_ms, tuple(name for name in shards.split(", ") if name), detail)

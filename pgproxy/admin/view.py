@@ -1,0 +1,104 @@
+"""What the admin database asks of the running proxy: one Protocol of small facts, filled by the server.
+
+Every property is read anew for each answer, so it may compute its value on the spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pgproxy.metrics import Metrics
+from pgproxy.shardmap.model import ShardMap
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as its heartbeat sees it. Times are epoch seconds.
+
+    `up` is None until the first probe has ended; `since` is when `up` last changed.
+    """
+
+    name: str
+    up: bool | None
+    since: float
+    last_ok: float | None = None
+    latency_ms: float | None = None
+    failures: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One node's connection pool, in connections (`waiting`: sessions in its queue)."""
+
+    node: str
+    size: int
+    idle: int
+    in_use: int
+    waiting: int
+    max_size: int
+    oldest_wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientView:
+    """One client session. `state` is idle, active, `idle in transaction` or waiting; `nodes` are those it holds."""
+
+    id: int
+    user: str
+    database: str
+    application_name: str
+    address: str
+    state: str
+    connected_at: float
+    statements: int = 0
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """One entry of the plan cache. `way` is route, scatter, node …"""
+
+    template: str
+    way: str
+    table: str | None = None
+    uses: int = 0
+
+
+class View(Protocol):
+    """The running proxy."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def engine_version(self) -> str | None:
+        """The nodes' `server_version`, None while none could be asked."""
+        ...
+
+    @property
+    def uptime_s(self) -> float: ...
+
+    @property
+    def shard_map(self) -> ShardMap: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def nodes(self) -> Sequence[NodeView]:
+        """In the shard map's order."""
+        ...
+
+    @property
+    def pools(self) -> Sequence[PoolView]: ...
+
+    @property
+    def clients(self) -> Sequence[ClientView]: ...
+
+    @property
+    def plans(self) -> Sequence[PlanView]:
+        """The most used first."""
+        ...

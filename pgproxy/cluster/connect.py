@@ -1,0 +1,80 @@
+"""The control plane's own connections to nodes, by psycopg: opened with the shard map's log-in, cut without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection
+
+from pgproxy.shardmap.model import ClusterSettings, Node
+
+T = TypeVar("T")
+
+
+async def connect(
+    node: Node, cluster: ClusterSettings, *, application_name: str, timeout_s: float, lock_timeout_s: float = 0.0
+) -> AsyncConnection:
+    """A connection in autocommit mode. Raises psycopg.OperationalError (or TimeoutError after `timeout_s`)."""
+    async with asyncio.timeout(timeout_s):
+        return await AsyncConnection.connect(
+            host=node.host,
+            port=node.port,
+            dbname=cluster.database,
+            user=cluster.user,
+            password=cluster.password,
+            sslmode=cluster.tls,
+            gssencmode="disable",  # CockroachDB answers a GSSENCRequest with an error
+            client_encoding="utf8",
+            application_name=application_name,
+            options=f"-c lock_timeout={math.ceil(lock_timeout_s * 1000)}",
+            connect_timeout=max(2, math.ceil(timeout_s)),  # libpq's least is 2; ours above is the real one
+            autocommit=True,
+            prepare_threshold=None,
+        )
+
+
+@asynccontextmanager
+async def connection(
+    node: Node, cluster: ClusterSettings, *, application_name: str, timeout_s: float
+) -> AsyncIterator[AsyncConnection]:
+    """`connect`, closed at the end."""
+    opened = await connect(node, cluster, application_name=application_name, timeout_s=timeout_s)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def run(connection: AsyncConnection, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` on this connection; when cancelled, cut the connection and be gone.
+
+    psycopg alone would ask the server to cancel and wait up to ten seconds for a stalled one.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        if not task.done():
+            _cut(connection)  # the task sees end of file and ends
+            await asyncio.wait({task})
+        with suppress(Exception):
+            task.result()
+        raise
+    return task.result()
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, without libpq's advice on further lines."""
+    lines = str(error).strip().splitlines()
+    return lines[0].removeprefix("connection failed: ") if lines else type(error).__name__
+
+
+def _cut(connection: AsyncConnection) -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
