@@ -268,7 +268,15 @@ class WorkerView:
     @property
     def pools(self) -> Sequence[PoolView]:
         return [
-            PoolView(name, pool.size, pool.idle, pool.size - pool.idle, pool.waiting, pool.settings.size)
+            PoolView(
+                name,
+                pool.size,
+                pool.idle,
+                pool.size - pool.idle,
+                pool.waiting,
+                pool.settings.size,
+                pool.oldest_wait_s,
+            )
             for name, pool in self._worker.pools.items()
         ]
 

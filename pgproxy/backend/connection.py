@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from struct import Struct
-from typing import cast
+from typing import Any, Protocol, cast
 
 from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
@@ -23,6 +23,22 @@ _LENGTH = Struct("!I").unpack_from
 IDLE = 0x49  # ReadyForQuery's "I"
 PASSED_IN_PIECES_BYTES = 256 * 1024  # a larger DataRow is spliced as it comes, not collected first
 CANCEL_TIMEOUT_S = 2.0
+
+
+class AnswerReceiver(Protocol):
+    """Whoever has sent a statement by `relay`."""
+
+    def answered(self, connection: BackendConnection, answer: bytes) -> None:
+        """The whole answer, up to and with a ReadyForQuery that says idle. The connection is free."""
+        ...
+
+    def handed_over(self, exchange: Exchange) -> None:
+        """There is more to the answer than that: this exchange gets it."""
+        ...
+
+    def wake(self) -> None:
+        """The exchange's wake."""
+        ...
 
 
 class BackendConnection(asyncio.Protocol):
@@ -47,6 +63,7 @@ class BackendConnection(asyncio.Protocol):
         self._cluster = cluster
         self._loop = loop
         self._exchanges: deque[Exchange] = deque()
+        self._receiver: AnswerReceiver | None = None
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
@@ -80,7 +97,7 @@ class BackendConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        return bool(self._exchanges)
+        return bool(self._exchanges) or self._receiver is not None
 
     @property
     def process_id(self) -> int | None:
@@ -92,20 +109,44 @@ class BackendConnection(asyncio.Protocol):
         that is gone gives an exchange that has failed already."""
         exchange = Exchange(mode, wake)
         if self.closed or self._transport is None:
-            exchange.error = self._last_error or self._lost()
-            exchange.finished = True
+            self._exchanges.append(exchange)
+            self._fail(exchange)
             return exchange
+        assert self._receiver is None, "an answer is still on its way to someone else"
         exchange.on_drained = self._resume_reading
         self._exchanges.append(exchange)
         self._transport.write(wire.query(sql))
         return exchange
 
-    async def cancel(self) -> None:
-        """Ask the node to cancel what runs here. Until the request is through, the connection is not clean."""
-        if self._key is None or self.closed:
-            return
+    def relay(self, sql: str, receiver: AnswerReceiver) -> None:
+        """Send a Query on a connection that is not busy. An answer that comes whole, in one read and without an
+        error goes to the receiver as it is; any other becomes an exchange that the receiver is given."""
+        self._receiver = receiver
+        if self.closed or self._transport is None:
+            self._fail(self.hand_over())
+        else:
+            self._transport.write(wire.query(sql))
+
+    def hand_over(self) -> Exchange:
+        """Make an exchange of the statement that was sent by `relay`."""
+        receiver, self._receiver = self._receiver, None
+        assert receiver is not None
+        exchange = Exchange(Mode.SPLICE, receiver.wake)
+        exchange.on_drained = self._resume_reading
+        self._exchanges.append(exchange)
+        receiver.handed_over(exchange)
+        return exchange
+
+    def cancel(self) -> Coroutine[Any, Any, None]:
+        """Ask the node to cancel what runs here. From this call until the request is through, the connection is
+        not clean: the request must not meet another statement."""
         self.cancels_running += 1
+        return self._request_cancel()
+
+    async def _request_cancel(self) -> None:
         try:
+            if self._key is None:
+                return
             async with asyncio.timeout(CANCEL_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(self.node.host, self.node.port)
                 try:
@@ -119,6 +160,11 @@ class BackendConnection(asyncio.Protocol):
         finally:
             self.cancels_running -= 1
             self._tell_if_quiet()
+
+    def distrust(self) -> None:
+        """What is in force here is not known any more: when it is given back, it is closed."""
+        self.expires_at = float("-inf")
+        self.expired = True
 
     def close(self) -> None:
         """Say Terminate and close. That is no loss of the connection: `on_lost` hears nothing."""
@@ -158,6 +204,8 @@ class BackendConnection(asyncio.Protocol):
         if not self._logged_in.done():
             self._logged_in.set_exception(failure)
             self._logged_in.exception()  # whoever gave up waiting will not ask
+        if self._receiver is not None:
+            self.hand_over()
         unfinished, self._exchanges = self._exchanges, deque()
         for exchange in unfinished:
             exchange.error = exchange.error or failure
@@ -168,6 +216,13 @@ class BackendConnection(asyncio.Protocol):
             self.on_lost(self)
 
     def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is not None:
+            if not self._waiting.holds and _is_plain_answer(data):
+                self._receiver = None
+                receiver.answered(self, data)
+                return
+            self.hand_over()
         if self._passing_bytes:
             data = self._pass_on(data)
         whole = self._waiting.feed(data)
@@ -347,6 +402,13 @@ class BackendConnection(asyncio.Protocol):
 
     # Small things
 
+    def _fail(self, exchange: Exchange) -> None:
+        """The connection is gone; nothing was sent."""
+        self._exchanges.remove(exchange)
+        exchange.error = self._last_error or self._lost()
+        exchange.finished = True
+        exchange.wake()
+
     def _pause_reading_if_full(self, exchange: Exchange) -> None:
         if exchange.buffered_bytes > HIGH_WATER_BYTES and not self._reading_paused and not exchange.finished:
             self._reading_paused = True
@@ -364,6 +426,23 @@ class BackendConnection(asyncio.Protocol):
     def _lost(self) -> NodeFailure:
         return NodeFailure(self.node.name, f"node {self.node.name} closed the connection unexpectedly")
 
+
+def _is_plain_answer(data: bytes) -> bool:
+    """Whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
+    end = len(data) - _READY_BYTES
+    if data[end:] != _READY_IDLE:
+        return False
+    at = 0
+    while at < end:
+        if data[at] not in _PLAIN:
+            return False
+        at += 1 + _LENGTH(data, at + 1)[0]
+    return at == end
+
+
+_READY_IDLE = wire.ready_for_query(b"I")
+_READY_BYTES = len(_READY_IDLE)
+_PLAIN = frozenset({wire.ROW_DESCRIPTION, DATA_ROW, wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 
 _NOT_SPLICED = frozenset(
     {wire.ERROR_RESPONSE, wire.READY_FOR_QUERY, wire.COPY_IN_RESPONSE, wire.COPY_OUT_RESPONSE, wire.COPY_BOTH_RESPONSE}

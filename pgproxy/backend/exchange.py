@@ -34,15 +34,14 @@ class ServerError(ProxyError):
             hint=raw.get("H"),
             detail=raw.get("D"),
             position=int(raw["P"]) if raw.get("P", "").isdigit() else None,
-            severity=raw.get("V", raw.get("S", "ERROR")),
         )
         self.raw = raw
         self.node = node
 
     def fields(self) -> dict[str, str]:
         fields = dict(self.raw)
-        # A node that goes away says FATAL of its own connection; the client's stays.
-        fields["S"] = fields["V"] = "ERROR"
+        # A node that goes away says FATAL of its own connection; whether the client's ends is ours to say.
+        fields["S"] = fields["V"] = self.severity
         if self.position is None:
             fields.pop("P", None)
         else:

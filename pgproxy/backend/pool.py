@@ -25,18 +25,20 @@ CANCEL_AFTER_S = 0.05  # the rest of an unwanted answer is often one round trip 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
 LIFETIME_JITTER = 0.2
+NESTED_SERVES = 8
+TIMER_SLACK_S = 0.001
 
 
 class Lease:
     """A place in the queue for a connection. Done when `connection` or `error` is set; `wake` tells."""
 
-    __slots__ = ("connection", "error", "timer", "wake")
+    __slots__ = ("connection", "error", "queued_at", "wake")
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], queued_at: float) -> None:
         self.wake = wake
+        self.queued_at = queued_at
         self.connection: BackendConnection | None = None
         self.error: ProxyError | None = None
-        self.timer: asyncio.TimerHandle | None = None
 
     @property
     def done(self) -> bool:
@@ -75,7 +77,9 @@ class NodePool:
         self._on_failure = on_failure
         self._idle: list[BackendConnection] = []  # the last one used is the first one out
         self._all: set[BackendConnection] = set()
-        self._queue: deque[Lease] = deque()
+        self._queue: deque[Lease] = deque()  # oldest first
+        self._queue_timer: asyncio.TimerHandle | None = None
+        self._serving = 0
         self._connecting = 0
         self._backoff_s = 0.0
         self._retry_at = 0.0
@@ -97,6 +101,11 @@ class NodePool:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def oldest_wait_s(self) -> float | None:
+        """How long the first in the queue has waited, None when nobody waits."""
+        return self._loop.time() - self._queue[0].queued_at if self._queue else None
+
     # Leasing
 
     def try_lease(self) -> BackendConnection | None:
@@ -112,7 +121,7 @@ class NodePool:
     def request(self, wake: Callable[[], None]) -> Lease:
         """Queue for a connection. The wait ends with a connection, 53300 (queue full or timeout) or the
         node's failure. Give up with `withdraw`."""
-        lease = Lease(wake)
+        lease = Lease(wake, self._loop.time())
         if len(self._queue) >= self.settings.queue_limit:
             lease.error = ProxyError(
                 "53300",
@@ -121,15 +130,15 @@ class NodePool:
             )
             return lease
         self.counts.waits += 1
-        lease.timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out, lease)
         self._queue.append(lease)
-        self._grow()
+        if self._queue_timer is None:
+            self._queue_timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out)
+        if len(self._all) + self._connecting < self.settings.size:
+            self._grow()
         return lease
 
     def withdraw(self, lease: Lease) -> None:
         """Leave the queue, or give back what was granted in the meantime."""
-        if lease.timer is not None:
-            lease.timer.cancel()
         if lease.connection is not None:
             self.release(lease.connection)
             lease.connection = None
@@ -146,7 +155,7 @@ class NodePool:
         elif connection.busy or connection.cancels_running or connection.status != IDLE:
             self._settle(connection)
         elif self._queue:
-            self._loop.call_soon(self._serve, connection)
+            self._serve(connection)
         else:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
@@ -162,6 +171,8 @@ class NodePool:
         """Close every connection and stop. Waiting leases fail with 57P01."""
         self._closed = True
         self._reaper.cancel()
+        if self._queue_timer is not None:
+            self._queue_timer.cancel()
         self._fail_queue(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
         for task in self._tasks:
             task.cancel()
@@ -197,35 +208,40 @@ class NodePool:
     # The queue
 
     def _serve(self, connection: BackendConnection) -> None:
-        """Give a clean connection to the first in the queue; a step of the event loop of its own, so that a
-        chain of sessions releasing to each other does not grow the stack."""
-        while self._queue and not connection.closed:
-            lease = self._queue.popleft()
-            if lease.timer is not None:
-                lease.timer.cancel()
-            self.counts.leases += 1
-            lease.connection = connection
+        """Give a clean connection to the first in the queue, whose session goes on at once. A chain of sessions
+        that release without having waited is broken up by the event loop before it makes the stack grow."""
+        if self._serving >= NESTED_SERVES:
+            self._loop.call_soon(self.release, connection)
+            return
+        lease = self._queue.popleft()
+        self.counts.leases += 1
+        lease.connection = connection
+        self._serving += 1
+        try:
             lease.wake()
-            return
-        self.release(connection)
+        finally:
+            self._serving -= 1
 
-    def _time_out(self, lease: Lease) -> None:
-        if lease.done:
-            return
-        self._queue.remove(lease)
-        self.counts.queue_timeouts += 1
-        lease.error = ProxyError(
-            "53300",
-            f"no connection to node {self.node.name} became free within {self.settings.queue_timeout_s:g} s",
-            hint="All connections of the pool are in use: raise proxy.pool.size or shorten transactions.",
-        )
-        lease.wake()
+    def _time_out(self) -> None:
+        """One timer serves the whole queue, since all wait equally long."""
+        self._queue_timer = None
+        overdue = self._loop.time() - self.settings.queue_timeout_s + TIMER_SLACK_S
+        while self._queue and self._queue[0].queued_at <= overdue:
+            lease = self._queue.popleft()
+            self.counts.queue_timeouts += 1
+            lease.error = ProxyError(
+                "53300",
+                f"no connection to node {self.node.name} became free within {self.settings.queue_timeout_s:g} s",
+                hint="All connections of the pool are in use: raise proxy.pool.size or shorten transactions.",
+            )
+            lease.wake()
+        if self._queue:
+            wait_s = self._queue[0].queued_at - overdue
+            self._queue_timer = self._loop.call_later(max(wait_s, TIMER_SLACK_S), self._time_out)
 
     def _fail_queue(self, reason: ProxyError) -> None:
         queue, self._queue = self._queue, deque()
         for lease in queue:
-            if lease.timer is not None:
-                lease.timer.cancel()
             lease.error = reason
             self._loop.call_soon(lease.wake)
 
@@ -301,6 +317,7 @@ class NodePool:
                 self._retire(connection)
 
     def _retire(self, connection: BackendConnection) -> None:
+        self.cancel_running(connection)  # a node goes on with a statement whose client has left
         connection.close()
         self._forget(connection)
 

@@ -9,6 +9,7 @@ from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.session.client import Client
+from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
 from pgproxy.session.settings import NO_SETTINGS, Settings, changes
 
@@ -20,25 +21,11 @@ class Backends:
         self.settings: Settings = NO_SETTINGS
         self.defaults: Settings = NO_SETTINGS
         self.held: dict[BackendConnection, NodePool] = {}
+        self.reported = Reported(client)
         self.waiting = False
         self._client = client
         self._services = services
         self._cancelled = False
-
-    def lease_now(self, node: str) -> BackendConnection | None:
-        """An idle connection that has this session's settings already; None when there is none, or the node is
-        down: then `lease` one, or hear why not."""
-        if self._services.why_down(node) is not None:
-            return None
-        pool = self._services.pools[node]
-        connection = pool.try_lease()
-        if connection is None:
-            return None
-        if connection.applied is not self.settings and connection.applied != self.settings:
-            pool.release(connection)
-            return None
-        self.held[connection] = pool
-        return connection
 
     async def lease(self, node: str) -> BackendConnection:
         """A clean connection to the node with this session's settings in force."""
@@ -50,7 +37,7 @@ class Backends:
         self.held[connection] = pool
         if connection.applied is not self.settings and connection.applied != self.settings:
             try:
-                await self._apply_settings(connection)
+                await self.apply_settings(connection)
             except BaseException:
                 self.give_back(connection)
                 raise
@@ -87,8 +74,7 @@ class Backends:
         for exchange in exchanges:
             while not exchange.finished:
                 await self._client.wait()
-        for aside in exchanges[0].asides if exchanges else ():
-            self._client.send(aside)
+        self.reported.relay(exchanges[0].asides if exchanges else ())
         for exchange in exchanges:
             await self.finish(exchange)
 
@@ -131,11 +117,12 @@ class Backends:
             return self._services.why_down(pool.node.name) or error
         return error
 
-    async def _apply_settings(self, connection: BackendConnection) -> None:
+    async def apply_settings(self, connection: BackendConnection) -> None:
+        """Bring the connection to the session's settings. One that refuses is closed."""
         wanted = self.settings
         try:
             await self.execute(connection, changes(connection.applied, wanted))
-        except ProxyError:
-            connection.close()  # which of them took effect is not known
+        except BaseException:
+            connection.distrust()  # which of them took effect is not known
             raise
         connection.applied = wanted

@@ -42,6 +42,7 @@ class Client(asyncio.Protocol):
         self.reader = FrameReader(max_message_bytes)
         self.untyped = bytearray()  # the start-up packets, before `started`
         self.gone = False
+        self.shortcut: Callable[[bytes], bool] | None = None  # takes what came if it can, while nothing else waits
         self._converse = converse
         self._conversation: Coroutine[Any, Any, None] | None = None
         self._stepping = False
@@ -111,6 +112,16 @@ class Client(asyncio.Protocol):
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
 
+    def write_through(self, data: bytes) -> None:
+        """Write a whole answer at once; nothing waits to be flushed before it."""
+        if not self.gone:
+            cast(asyncio.Transport, self._transport).write(data)
+
+    @property
+    def slow(self) -> bool:
+        """The client reads more slowly than we write: `drain` before there is more."""
+        return self._paused
+
     async def drain(self) -> None:
         """Flush, and wait as long as the client reads more slowly than we write."""
         self.flush()
@@ -142,6 +153,9 @@ class Client(asyncio.Protocol):
         self.wake()
 
     def data_received(self, data: bytes) -> None:
+        shortcut = self.shortcut
+        if shortcut is not None and shortcut(data):
+            return
         if self.started:
             self.reader.feed(data)
             self.wake()

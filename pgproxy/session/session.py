@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from struct import Struct
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
-from pgproxy.planner.plan import Planned, Several
+from pgproxy.planner.plan import Planned, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
+from pgproxy.session.relay import Relay
 from pgproxy.session.services import Services
 from pgproxy.session.start_up import Identity, first_message, identify, log_in, take_settings
 from pgproxy.session.statements import Statements
@@ -18,6 +20,7 @@ from pgproxy.wire.auth import Authenticator
 
 log = logging.getLogger("pgproxy.session")
 
+_LENGTH = Struct("!I").unpack_from
 _UNNAMED = Identity("", "", "", admin=False)
 
 
@@ -41,6 +44,10 @@ class Session:
         self._services = services
         self._authenticator = authenticator
         self._skip_to_sync = False
+        self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
+        self._started_at = 0.0
+        self._relay = Relay(client, self.backends)
+        self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
 
     async def converse(self) -> None:
@@ -57,6 +64,7 @@ class Session:
             log.exception("a session ended by a bug; client %s", self.client.address)
             self._send_error(ProxyError("XX000", f"internal error: {type(bug).__name__}", severity="FATAL"))
         finally:
+            self._relay.abandon()
             self.client.close()
             self.backends.give_back_all()
 
@@ -64,12 +72,13 @@ class Session:
         """A CancelRequest with the right key came."""
         if self.active:
             self._services.metrics.cancels += 1
+            self._relay.cancel()
             self.backends.cancel()
 
     @property
     def state(self) -> str:
         """As SHOW CLIENTS tells it, in pg_stat_activity's words."""
-        if self.backends.waiting:
+        if self.backends.waiting or self._relay.queued:
             return "waiting"
         if self.active:
             return "active"
@@ -89,8 +98,8 @@ class Session:
         self.admitted = True
         parameters = await take_settings(message, identity, self.backends, services)
         self.identity = identity
-        for name, value in parameters.items():
-            client.send(messages.parameter_status(name, value))
+        self.backends.reported.values = parameters
+        self.backends.reported.tell()
         client.send(messages.backend_key_data(self.pid, self.key))
         self._send_ready()
         self.ready = True
@@ -99,13 +108,19 @@ class Session:
     # Messages
 
     async def _serve(self) -> None:
-        services = self._services
+        client = self.client
         while True:
-            frame = self.client.poll()
+            if self._relay.active:
+                if self._relay.stopped:
+                    await self._finish_relay()
+                else:
+                    await client.wait()
+                continue
+            if client.slow:
+                await client.drain()  # what it has asked for already comes before what it asks next
+            frame = client.poll()
             if frame is None:
-                if services.draining and self.transactions.current is None:
-                    raise ProxyError("57P01", "terminating connection due to administrator command")
-                await self.client.wait()
+                await self._rest()
                 continue
             kind, payload = frame
             if kind == messages.QUERY:
@@ -118,34 +133,109 @@ class Session:
                     raise ProtocolViolation(f"invalid frontend message type {kind}")
                 await handler(self, payload)
 
+    async def _rest(self) -> None:
+        """Nothing to do until the client says more. A Query that comes now may take the short way."""
+        if self._services.draining and self.transactions.current is None:
+            raise ProxyError("57P01", "terminating connection due to administrator command")
+        if self._may_take_shortcut():
+            self.client.shortcut = self._take_shortcut
+        try:
+            await self.client.wait()
+        finally:
+            self.client.shortcut = None
+
+    # The short way
+
+    def _may_take_shortcut(self) -> bool:
+        return (
+            self.transactions.current is None
+            and self.client.reader.empty
+            and not self.client.slow
+            and not self._services.draining
+            and not self.identity.admin
+            and not self._skip_to_sync
+        )
+
+    def _take_shortcut(self, data: bytes) -> bool:
+        """Start the statement if `data` is one whole Query that one shard answers; False: the conversation's turn."""
+        end = len(data)
+        if data[0] != messages.QUERY or not _is_whole(data) or data.find(0, 5) != end - 1:
+            return False
+        services = self._services
+        started_at = services.loop.time()
+        try:
+            planned = services.planner().plan(data[5:-1].decode())
+        except (ProxyError, UnicodeDecodeError):
+            return False  # the conversation finds the same, and tells the client
+        plan = planned.plan
+        indexes = () if type(plan) is not Sharded or planned.default_limit else plan.choice.shards(planned.arguments)
+        if type(plan) is not Sharded or len(indexes) != 1:
+            self._planned = planned
+            return False
+        shard = plan.table.shards[indexes[0]]
+        if services.why_down(shard.node) is not None:
+            return False
+        self.client.shortcut = None
+        self.statements += 1
+        self.active = True
+        self._started_at = started_at
+        self._relay.start(planned, plan, shard, services.pools[shard.node])
+        return True
+
+    def _relay_answered(self) -> None:
+        services = self._services
+        self.active = False
+        services.metrics.route += 1
+        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        if self._may_take_shortcut():
+            self.client.shortcut = self._take_shortcut
+        else:
+            self.client.wake()
+
+    async def _finish_relay(self) -> None:
+        self._services.metrics.route += 1
+        self.backends.begin_statement()
+        try:
+            await self._runner.finish_relay(self._relay)
+        except ProxyError as error:
+            await self._failed(error)
+        finally:
+            self._relay.reset()
+        self._end_statement()
+
+    # The long way
+
     async def _query(self, payload: bytes) -> None:
         services = self._services
-        started = services.loop.time()
+        self._started_at = services.loop.time()
         self.statements += 1
         self.active = True
         self.backends.begin_statement()
+        planned, self._planned = self._planned, None
         try:
             sql = messages.parse_query(payload)
             if self.identity.admin:
                 services.metrics.local += 1
                 self.client.send(services.admin(sql))
             else:
-                planned = self._plan(sql)
-                route = self._runner.start_route(planned)
-                if route is not None:
-                    await self._runner.finish_route(route, planned)
-                elif isinstance(planned.plan, Several):
-                    await self._run_several(planned.plan)
-                else:
-                    await self._runner.run(planned)
+                await self._run(planned or self._plan(sql))
         except ProtocolViolation:
             raise
         except ProxyError as error:
             await self._failed(error)
-        finally:
-            self.active = False
+        self._end_statement()
+
+    def _end_statement(self) -> None:
+        services = self._services
+        self.active = False
         self._send_ready()
-        services.metrics.latency.observe(int((services.loop.time() - started) * 1e6))
+        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+
+    async def _run(self, planned: Planned) -> None:
+        if isinstance(planned.plan, Several):
+            await self._run_several(planned.plan)
+        else:
+            await self._runner.run(planned)
 
     async def _run_several(self, plan: Several) -> None:
         """Each statement is planned when its turn comes; together they are one implicit transaction, except for
@@ -209,8 +299,15 @@ class Session:
         self.client.send(messages.error_response(error.fields()))
 
     def _send_ready(self) -> None:
+        self.backends.reported.tell()
         self.client.send(messages.ready_for_query(self.transactions.status))
         self.client.flush()
+
+
+def _is_whole(data: bytes) -> bool:
+    """One typed message, and nothing behind it."""
+    end = len(data)
+    return end > 5 and bool(_LENGTH(data, 1)[0] == end - 1)
 
 
 _OTHERS: Mapping[int, Callable[[Session, bytes], Awaitable[None]]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
 from pgproxy.planner.plan import DiscardAll, Planned, SetSetting, SettingScope
@@ -12,6 +14,8 @@ from pgproxy.session.settings import Settings, changes, with_setting, without_se
 from pgproxy.session.transaction import Entry, Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
+
+_RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOTALL)
 
 
 class SettingStatements:
@@ -35,14 +39,12 @@ class SettingStatements:
         else:
             assert plan.name is not None, "SET names what it sets"
             await self._change(plan.text, with_setting(self._backends.settings, plan.name, plan.text))
-        self._client.send(command_complete("RESET" if plan.reset else "SET"))
+        self._client.send(command_complete("RESET" if _RESET.match(plan.text) else "SET"))
 
     async def discard_all(self, _planned: Planned, _plan: DiscardAll) -> None:
         self._services.metrics.local += 1
-        current = self._transactions.current
-        if current is not None:
-            where = "be executed within a pipeline" if current.implicit else "run inside a transaction block"
-            raise ProxyError("25001", f"DISCARD ALL cannot {where}")
+        if self._transactions.current is not None:
+            raise ProxyError("25001", "DISCARD ALL cannot run inside a transaction block")
         await self._back_to_defaults()
         self._client.send(command_complete("DISCARD ALL"))
 
@@ -66,13 +68,13 @@ class SettingStatements:
         backends, current = self._backends, self._transactions.current
         if current is not None and current.joined:
             connections = list(current.joined.values())
-            await backends.execute_on_all(connections, sql)
+            await self._try(connections, sql)
         else:
             # Outside of the transaction if there is one: no node need join it for a SET.
             connection = await backends.lease(self._services.any_node())
             connections = [connection]
             try:
-                await backends.execute_on_all(connections, sql)
+                await self._try(connections, sql)
             except BaseException:
                 backends.give_back(connection)
                 raise
@@ -81,6 +83,17 @@ class SettingStatements:
             connection.applied = settings
             if current is None or not current.joined:
                 backends.give_back(connection)
+
+    async def _try(self, connections: list[BackendConnection], sql: str) -> None:
+        """A node that refuses it leaves everything as it was. A client that leaves leaves us in doubt."""
+        try:
+            await self._backends.execute_on_all(connections, sql)
+        except ProxyError:
+            raise
+        except BaseException:
+            for connection in connections:
+                connection.distrust()
+            raise
 
     async def _set_local(self, plan: SetSetting) -> None:
         """SET LOCAL and SET TRANSACTION: for the nodes of the transaction, those that join later included."""

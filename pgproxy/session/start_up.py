@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
@@ -20,6 +22,7 @@ from pgproxy.wire.startup import (
 
 ADMIN_DATABASE = "pgproxy"
 _UTF8_NAMES = frozenset({"utf8", "unicode", "auto"})
+_ON = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1"})
 _WITHOUT_NODES = {
     "server_version": "16.0",
     "server_encoding": "UTF8",
@@ -78,7 +81,7 @@ async def log_in(client: Client, message: StartupMessage, authenticator: Authent
 
 
 def identify(message: StartupMessage, services: Services) -> Identity:
-    """Raises 3D000 for a database that is not the cluster's, 0A000 for an encoding other than UTF8."""
+    """Raises 3D000 for a database that is not the cluster's."""
     database = message.database
     admin = database == ADMIN_DATABASE
     if not admin and database != services.shard_map.cluster.database:
@@ -86,14 +89,6 @@ def identify(message: StartupMessage, services: Services) -> Identity:
             "3D000",
             f'database "{database}" does not exist',
             hint=f'Connect to "{services.shard_map.cluster.database}", or to "{ADMIN_DATABASE}" for administration.',
-            severity="FATAL",
-        )
-    encoding = message.parameters.get("client_encoding", "UTF8")
-    if encoding.strip("'\" ").lower().replace("-", "").replace("_", "") not in _UTF8_NAMES:
-        raise ProxyError(
-            "0A000",
-            f'client_encoding "{encoding}" is not supported',
-            hint="Use client_encoding UTF8 (libpq: PGCLIENTENCODING=UTF8).",
             severity="FATAL",
         )
     return Identity(message.user, database, message.parameters.get("application_name", ""), admin)
@@ -106,7 +101,9 @@ async def take_settings(
 
     A node that has accepted them once need not be asked for the next client with the same ones.
     """
-    wanted = {name: value for name, value in startup_settings(message).items() if name != "client_encoding"}
+    wanted = startup_settings(message)
+    _check_syntax(wanted)
+    wanted.pop("client_encoding", None)
     if identity.admin:
         return services.start_up_parameters({}) or _WITHOUT_NODES
     backends.settings = backends.defaults = {
@@ -126,3 +123,15 @@ async def take_settings(
     backends.give_back(connection)
     services.remember_start_up(wanted, parameters)
     return parameters
+
+
+def _check_syntax(settings: Mapping[str, str]) -> None:
+    """Raise 0A000 for settings under which the proxy would read statements otherwise than the nodes do."""
+    encoding = settings.get("client_encoding", "UTF8")
+    if re.sub(r"[^a-z0-9]", "", encoding.lower()) not in _UTF8_NAMES:
+        raise Refused(
+            f'client_encoding "{encoding}" is not supported',
+            "Use client_encoding UTF8 (libpq: PGCLIENTENCODING=UTF8).",
+        )
+    if settings.get("standard_conforming_strings", "on").lower() not in _ON:
+        raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")

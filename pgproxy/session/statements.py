@@ -35,6 +35,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
+from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
 from pgproxy.session.sources import ExchangeSource
@@ -44,18 +45,6 @@ from pgproxy.wire import messages
 from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
 
 _QUERY_PLAN = row_description((Column("QUERY PLAN"),))
-
-
-class Route:
-    """A routed statement that has been sent."""
-
-    __slots__ = ("connection", "exchange", "plan", "shard")
-
-    def __init__(self, plan: Sharded, shard: Shard, connection: BackendConnection, exchange: Exchange) -> None:
-        self.plan = plan
-        self.shard = shard
-        self.connection = connection
-        self.exchange = exchange
 
 
 @dataclass(slots=True)
@@ -107,33 +96,15 @@ class Statements:
             Empty: self._empty,
         }
 
-    def start_route(self, planned: Planned) -> Route | None:
-        """Send a statement that one shard answers alone, if that takes no waiting at all; else None, and `run` it.
-
-        This and `finish_route` are the way of nearly every statement of a busy proxy, hence straight.
-        """
-        plan = planned.plan
-        if type(plan) is not Sharded or self._transactions.current is not None or planned.default_limit is not None:
-            return None
-        indexes = plan.choice.shards(planned.arguments)
-        if len(indexes) != 1:
-            return None
-        shard = plan.table.shards[indexes[0]]
-        connection = self._backends.lease_now(shard.node)
-        if connection is None:
-            return None
-        self._services.metrics.route += 1
-        sql = sql_for(plan.route, shard, planned.arguments)
-        return Route(plan, shard, connection, connection.query(sql, Mode.SPLICE, self._client.wake))
-
-    async def finish_route(self, route: Route, planned: Planned) -> None:
-        exchange = route.exchange
+    async def finish_relay(self, relay: Relay) -> None:
+        """A routed statement whose answer turned out not to be simple."""
         try:
-            await self._splice(exchange)
+            await self._splice(await finish(relay, self._client, self._backends))
         except ServerError as error:
-            raise _with_client_position(error, route.plan.route, route.shard, planned.arguments) from None
+            raise _with_client_position(error, relay.plan.route, relay.shard, relay.planned.arguments) from None
         finally:
-            self._backends.give_back(route.connection)
+            if relay.connection is not None:
+                self._backends.give_back(relay.connection)
 
     async def run(self, planned: Planned) -> None:
         plan = planned.plan

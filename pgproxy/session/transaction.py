@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pgproxy.backend.connection import BackendConnection
@@ -20,6 +20,7 @@ class Entry:
     text: str
     savepoint: str | None = None
     settings: Settings = field(default_factory=dict)
+    reported: Mapping[str, str] = field(default_factory=dict)
     joined: frozenset[str] = frozenset()
     writer: str | None = None
 
@@ -27,12 +28,15 @@ class Entry:
 class Transaction:
     """`implicit` is the one around the statements of a single Query. `begin` starts it on each node."""
 
-    def __init__(self, begin: str, settings: Settings, *, implicit: bool, strict: bool) -> None:
+    def __init__(
+        self, begin: str, settings: Settings, reported: Mapping[str, str], *, implicit: bool, strict: bool
+    ) -> None:
         self.begin = begin
         self.implicit = implicit
         self.strict = strict  # one snapshot for the whole transaction: a second node cannot join
         self.failed = False
         self.settings_before = settings
+        self.reported_before = reported
         self.joined: dict[str, BackendConnection] = {}
         self.applied_before: dict[str, Settings] = {}
         self.writer: str | None = None
@@ -47,8 +51,8 @@ class Transaction:
         self.strict = self.strict or is_strict_isolation(text)
         self.log.append(Entry(text))
 
-    def set_savepoint(self, name: str, text: str, settings: Settings) -> None:
-        self.log.append(Entry(text, name, settings, frozenset(self.joined), self.writer))
+    def set_savepoint(self, name: str, text: str, settings: Settings, reported: Mapping[str, str]) -> None:
+        self.log.append(Entry(text, name, settings, reported, frozenset(self.joined), self.writer))
 
     def release(self, name: str) -> None:
         """Forget the savepoint and those set after it; what was done since stays done."""

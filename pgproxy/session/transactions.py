@@ -7,8 +7,10 @@ for the whole transaction keeps it on one node, and a second node to write is re
 
 from __future__ import annotations
 
+import re
+
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.exchange import Mode
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.planner.plan import Effect, TransactionAction, TransactionControl
 from pgproxy.session.backends import Backends
@@ -92,7 +94,7 @@ class Transactions:
         return await self._actions[plan.action](plan)
 
     def begin_implicit(self) -> None:
-        """The statements of one Query are one transaction (protocol section "Multiple Statements in a Simple Query")."""
+        """The statements of one Query are one transaction (see "Multiple Statements in a Simple Query")."""
         if self.current is None:
             self.current = self._new("BEGIN", implicit=True)
 
@@ -116,13 +118,21 @@ class Transactions:
         if current is None:
             self.current = self._new(plan.text, implicit=False, isolation=plan.isolation)
         elif current.implicit:
-            current.implicit = False
-            if not current.joined:
-                current.begin = plan.text
-            current.strict = current.strict or is_strict_isolation(plan.isolation)
+            await self._make_explicit(current, plan)
         else:
             self._warn("25001", "there is already a transaction in progress")
         return "BEGIN" if plan.text.lstrip()[:5].upper() == "BEGIN" else "START TRANSACTION"
+
+    async def _make_explicit(self, current: Transaction, plan: TransactionControl) -> None:
+        """BEGIN among the statements of one Query: what these have done so far is part of the transaction."""
+        modes = _BEGIN.sub("", plan.text, count=1)
+        if not current.joined:
+            current.begin = plan.text
+            current.strict = current.strict or is_strict_isolation(plan.isolation)
+        elif modes:
+            await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {modes}")
+            current.note_mode(f"SET TRANSACTION {modes}")
+        current.implicit = False
 
     async def _commit(self, plan: TransactionControl) -> str:
         current = self.current
@@ -148,7 +158,8 @@ class Transactions:
     async def _savepoint(self, plan: TransactionControl) -> str:
         current = self._in_block("SAVEPOINT")
         await self._backends.execute_on_all(list(current.joined.values()), plan.text)
-        current.set_savepoint(plan.name or "", plan.text, self._backends.settings)
+        backends = self._backends
+        current.set_savepoint(plan.name or "", plan.text, backends.settings, backends.reported.values)
         return "SAVEPOINT"
 
     async def _release(self, plan: TransactionControl) -> str:
@@ -166,6 +177,7 @@ class Transactions:
         current.writer = savepoint.writer
         current.failed = any(connection.closed for connection in current.joined.values())
         self._backends.settings = savepoint.settings
+        self._backends.reported.values = savepoint.reported
         for connection in current.joined.values():
             connection.applied = savepoint.settings
         return "ROLLBACK"
@@ -178,13 +190,13 @@ class Transactions:
             isolation is None
             and any(is_strict_isolation(settings.get(name)) for name in _ISOLATION_SETTINGS)
         )
-        return Transaction(begin, settings, implicit=implicit, strict=strict)
+        return Transaction(begin, settings, self._backends.reported.values, implicit=implicit, strict=strict)
 
     async def _join(self, transaction: Transaction, node: str) -> BackendConnection:
         connection = await self._backends.lease(node)
         try:
             # Awaited before the statement itself: were BEGIN to fail, it would run outside of any transaction.
-            await self._backends.execute(connection, transaction.opening())
+            await self._backends.execute_on_all([connection], transaction.opening())
         except BaseException:
             self._backends.give_back(connection)
             raise
@@ -218,7 +230,7 @@ class Transactions:
                 await self._undo(transaction)
                 raise
             tag = exchange.tag or tag
-            self._relay_asides(exchange)
+            self._backends.reported.relay(exchange.asides)
             if tag == "ROLLBACK":
                 break
         if tag == "ROLLBACK":
@@ -232,15 +244,20 @@ class Transactions:
         for node in list(transaction.joined):
             await self._undo_on(transaction, node)
         self._backends.settings = transaction.settings_before
+        self._backends.reported.values = transaction.reported_before
         self._end(transaction)
 
     async def _undo_on(self, transaction: Transaction, node: str) -> None:
         connection = transaction.joined.pop(node)
         if not connection.closed and connection.status != _IDLE:
             exchange = connection.query("ROLLBACK", Mode.SILENT, self._client.wake)
-            while not exchange.finished:
-                await self._client.wait()
-            self._relay_asides(exchange)
+            try:
+                while not exchange.finished:
+                    await self._client.wait()
+            except BaseException:
+                connection.distrust()
+                raise
+            self._backends.reported.relay(exchange.asides)
         connection.applied = transaction.applied_before.pop(node)
         self._backends.give_back(connection)
 
@@ -249,10 +266,6 @@ class Transactions:
             self._backends.give_back(connection)
         transaction.joined.clear()
         self.current = None
-
-    def _relay_asides(self, exchange: Exchange) -> None:
-        for aside in exchange.asides:
-            self._client.send(aside)
 
     def _in_block(self, what: str) -> Transaction:
         if self.current is None or self.current.implicit:
@@ -274,4 +287,7 @@ class Transactions:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
 
 
+_BEGIN = re.compile(
+    r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL
+)
 _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")

@@ -33,7 +33,7 @@ from pgproxy.shardmap.write import to_toml
 __all__ = ["ShardMapErrors", "load", "parse", "to_toml"]
 
 
-class ShardMapErrors(Exception):  # noqa: N818 (it holds several)
+class ShardMapErrors(Exception):
     """Everything that is wrong with a shard map, each problem a line `key.path: what is wrong`."""
 
     def __init__(self, problems: Iterable[str]) -> None:

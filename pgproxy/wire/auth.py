@@ -150,11 +150,11 @@ class TrustAuthenticator:
     def __init__(self) -> None:
         self.done = False
 
-    def start(self, parameters: Mapping[str, str]) -> list[bytes]:  # noqa: ARG002
+    def start(self, parameters: Mapping[str, str]) -> list[bytes]:
         self.done = True
         return [messages.authentication_ok()]
 
-    def feed(self, payload: bytes) -> list[bytes]:  # noqa: ARG002
+    def feed(self, payload: bytes) -> list[bytes]:
         raise ProtocolViolation("expected no password message")
 
 

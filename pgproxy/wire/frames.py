@@ -78,6 +78,11 @@ class FrameReader:
         self._at = 0
 
     @property
+    def empty(self) -> bool:
+        """All that was fed has been taken."""
+        return self._at >= len(self._buffer) and not self._waiting.holds
+
+    @property
     def ahead_bytes(self) -> int:
         """Bytes that whole messages may be taken from; the beginning of a large message is not among them."""
         return len(self._buffer) - self._at

@@ -197,9 +197,10 @@ def sasl_response(data: bytes) -> bytes:
 
 
 def parse_query(payload: bytes) -> str:
-    """The text of a Query. Bytes that are not UTF-8 raise 22021; a missing or early NUL breaks the protocol."""
+    """The text of a Query. Bytes that are not UTF-8 raise 22021, a missing or early NUL 08P01: where the next
+    message begins is known all the same, so both are mere errors."""
     if payload.find(b"\0") != len(payload) - 1 or not payload:
-        raise ProtocolViolation("invalid string in message" if b"\0" not in payload else "invalid message format")
+        raise ProxyError("08P01", "invalid string in message" if b"\0" not in payload else "invalid message format")
     return decode_text(payload[:-1])
 
 

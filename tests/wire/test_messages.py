@@ -105,10 +105,6 @@ def test_error_fields_in_a_foreign_encoding_are_readable() -> None:
 @pytest.mark.parametrize(
     ("parse", "payload"),
     [
-        (m.parse_query, b""),
-        (m.parse_query, b"SELECT 1"),
-        (m.parse_query, b"SELECT\0 1\0"),
-        (m.parse_query, b"SELECT 1\0\0"),
         (m.parse_error_fields, b""),
         (m.parse_error_fields, b"Mx"),
         (m.parse_error_fields, b"Mx\0"),
@@ -130,6 +126,13 @@ def test_malformed_payloads(parse: object, payload: bytes) -> None:
         parse(payload)
     assert caught.value.sqlstate == "08P01"
     assert caught.value.severity == "FATAL"
+
+
+@pytest.mark.parametrize("payload", [b"", b"SELECT 1", b"SELECT\0 1\0", b"SELECT 1\0\0"])
+def test_a_malformed_query_is_an_error_that_the_connection_survives(payload: bytes) -> None:
+    with pytest.raises(ProxyError) as caught:
+        m.parse_query(payload)
+    assert (caught.value.sqlstate, caught.value.severity) == ("08P01", "ERROR")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+# Everything runs in .venv, which each target makes and keeps up to date by itself.
+#   make demo [ARGS='-c "SELECT …"']   three PostgreSQL nodes and the proxy on 127.0.0.1:6432
+#   make test [ARGS='tests/wire -x']   all tests
+#   make check                         ruff, mypy --strict, the layer test
+#   make bench [ARGS=…]                against direct connections and PgBouncer
+#   make loadtest USERS=100 SPAWN=20 TIME=60s
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+USERS ?= 100
+SPAWN ?= 20
+TIME ?= 60s
+ARGS ?=
+
+.PHONY: demo test check bench loadtest clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/pgproxy demo $(ARGS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.bench $(ARGS)
+
+loadtest: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.run --users $(USERS) --spawn $(SPAWN) --time $(TIME) $(ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist loadtest/reports
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "pgproxy needs Python 3.11 or newer; say which: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,146 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pgproxy import __version__
+
+if TYPE_CHECKING:
+    from pgproxy.shardmap.model import ShardMap
+
+EXIT_FAILURE = 1
+
+_config = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("shardmap.toml"),
+    show_default=True,
+    envvar="PGPROXY_CONFIG",
+    help="The shard map.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="pgproxy %(version)s")
+def main() -> None:
+    """One PostgreSQL server to its clients, many nodes behind it."""
+
+
+@main.command()
+@_config
+@click.option("--listen", help="Address to listen on, instead of the file's.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on, instead of the file's.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What is logged to standard error.",
+)
+def serve(config: Path, listen: str | None, port: int | None, log_level: str) -> None:
+    """Run the proxy until SIGTERM or Ctrl-C."""
+    import uvloop
+
+    from pgproxy import server
+
+    shard_map = _load(config)
+    settings = shard_map.proxy
+    shard_map = replace(
+        shard_map, proxy=replace(settings, listen=listen or settings.listen, port=port or settings.port)
+    )
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    sys.exit(uvloop.run(server.serve(shard_map, config_path=config)))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=6432, show_default=True, help="The proxy's port.")
+@click.option("--rows", type=click.IntRange(0), default=0, help="Add so many generated books, a tenth as many patrons.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Keep the nodes' data here (else it is temporary).")
+@click.option("--reset", is_flag=True, help="Begin anew in --data-dir.")
+@click.option("statements", "-c", "--command", multiple=True, help="Run this SQL through the proxy, then end.")
+def demo(port: int, rows: int, data_dir: Path | None, reset: bool, statements: tuple[str, ...]) -> None:
+    """Run three PostgreSQL nodes with a library's data and the proxy in front of them."""
+    from pgproxy.demo.demo import DemoOptions, run
+
+    sys.exit(run(DemoOptions(port, rows, data_dir, reset, statements)))
+
+
+@main.command()
+@_config
+@click.option(
+    "--schema",
+    "schemas",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A SQL file with the tables, their rows or both; repeatable. Without it: the sample library.",
+)
+def init(config: Path, schemas: tuple[Path, ...]) -> None:
+    """Create the database, the shards and the logical tables on the nodes. Safe to run twice."""
+    from pgproxy.cluster.schema import SchemaError, lay_out
+    from pgproxy.demo.library import library_scripts
+
+    scripts = [path.read_text(encoding="utf-8") for path in schemas] or library_scripts()
+    try:
+        lay_out(_load(config), scripts, report=click.echo)
+    except SchemaError as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+@main.command()
+@_config
+@click.option("--offline", is_flag=True, help="Check the file only, ask no node.")
+def check(config: Path, offline: bool) -> None:
+    """Check the shard map and, unless --offline, that the nodes are as it says."""
+    from pgproxy.cluster.check import run_check
+
+    errors, warnings = run_check(config, offline)
+    for problem in errors:
+        click.echo(f"error: {problem}", err=True)
+    for problem in warnings:
+        click.echo(f"warning: {problem}", err=True)
+    if errors:
+        sys.exit(EXIT_FAILURE)
+    click.echo(f"{config}: no errors" + (" in the file; the nodes were not asked" if offline else ""))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The proxy's address.")
+@click.option("--port", type=int, default=6432, show_default=True, help="The proxy's port.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+def status(host: str, port: int, as_json: bool, watch: bool) -> None:
+    """Show the state of a running proxy's nodes.
+
+    Exit code 0: all nodes are up; 1: some are not; 2: the proxy cannot be reached.
+    """
+    from pgproxy.admin.render import run_status
+
+    sys.exit(run_status(host, port, as_json, watch))
+
+
+@main.command()
+def version() -> None:
+    """Show the version."""
+    click.echo(f"pgproxy {__version__}")
+
+
+def _load(config: Path) -> ShardMap:
+    """The shard map, or every problem with it and exit code 1."""
+    from pgproxy.shardmap.load import ShardMapErrors, load
+
+    try:
+        return load(config)
+    except ShardMapErrors as errors:
+        for problem in errors.problems:
+            click.echo(f"{config}: {problem}", err=True)
+        sys.exit(EXIT_FAILURE)

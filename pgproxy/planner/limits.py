@@ -1,0 +1,63 @@
+"""LIMIT, OFFSET and FETCH of a SELECT as values known at run time. What they do to rows is left to operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pglast import ast, enums
+
+from pgproxy.errors import Refused
+from pgproxy.operators.arguments import LiteralRef
+from pgproxy.operators.limit import Bound, Limit
+from pgproxy.planner.plan import RowBound, SqlTemplate
+from pgproxy.planner.scope import Scope
+from pgproxy.planner.text import Edit, composed, join
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """`removals` take the clauses out of the text."""
+
+    limit: Bound
+    offset: Bound
+    removals: tuple[Edit, ...]
+
+    @property
+    def given(self) -> bool:
+        return self.limit is not None or self.offset is not None
+
+    def steps(self) -> tuple[Limit, ...]:
+        """What the proxy does once, over all shards' rows."""
+        return (Limit(self.limit, self.offset),) if self.given else ()
+
+    def for_shard(self) -> SqlTemplate:
+        """Each shard gives at most limit + offset rows: all the others' rows may come before or behind its own."""
+        if self.limit is None:
+            return composed()
+        return join(" LIMIT ", composed(RowBound(self.limit, self.offset)))
+
+
+def row_limits(scope: Scope) -> RowLimits:
+    """Raises Refused for what is not one constant, and for WITH TIES."""
+    select = scope.select
+    if select.limitOption == enums.LimitOption.LIMIT_OPTION_WITH_TIES:
+        raise Refused(
+            "FETCH … WITH TIES is not supported across shards", "Use LIMIT, or pin the shard key to one value."
+        )
+    removals = tuple(Edit(*clause.whole, composed()) for clause in scope.clauses.limits)
+    return RowLimits(_bound(scope, select.limitCount), _bound(scope, select.limitOffset), removals)
+
+
+def _bound(scope: Scope, node: object) -> Bound:
+    if node is None:
+        return None
+    if isinstance(node, ast.A_Const):
+        literal = scope.source.literal_of(node)
+        if literal is not None:
+            return LiteralRef(literal)
+        if scope.source.faithful and isinstance(node.val, ast.Integer):
+            return node.val.ival or 0  # FETCH FIRST ROW ONLY: a number that nobody wrote
+    raise Refused(
+        "an expression in LIMIT or OFFSET is not supported across shards",
+        "Write the number itself, or pin the shard key to one value.",
+    )

@@ -1,0 +1,307 @@
+"""What the planner hands to the session: plans as frozen facts. No behaviour but choosing shards and rendering text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import assert_never
+
+from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
+
+from pgproxy.errors import Refused
+from pgproxy.operators.arguments import Arguments, LiteralRef, ValueRef
+from pgproxy.operators.limit import bounds
+from pgproxy.operators.source import Pipeline
+from pgproxy.shardmap.model import Shard, Table
+
+
+class Effect(Enum):
+    """What a statement may do to data; decides about transactions and failover."""
+
+    READ = auto()
+    WRITE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardName:
+    """Stands in a template where a logical table's name stood.
+
+    `aliased` is True when ` AS logical_name` must follow, so that `books.title` still means something.
+    """
+
+    table: Table
+    aliased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowBound:
+    """Stands in a template where LIMIT's number goes: limit + offset, as the shard may stop there."""
+
+    limit: ValueRef | int
+    offset: ValueRef | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTime:
+    """Stands where a statement asked for the current time, so that all shards are told the same one.
+
+    `type_name` is the type to cast it to: `timestamptz`, `date`, `timestamp(3)`, …
+    """
+
+    type_name: str
+
+
+Part = str | LiteralRef | ShardName | RowBound | ClockTime
+Bound = str | LiteralRef | RowBound | ClockTime
+"""What is left of a Part when the shard is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTemplate:
+    """A statement for nodes, in pieces. `sources[i]` is the 0-based offset of part `i` in the template's own
+    source text, or None for text that the planner composed; sessions correct error positions with it.
+    `bound` remembers what `sql_for` made of the parts for each shard, by its index."""
+
+    parts: tuple[Part, ...]
+    sources: tuple[tuple[int, int] | None, ...] = ()
+    bound: dict[int, tuple[Bound, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which shards a statement concerns. `shards` gives shard indexes in ascending order, maybe none at all.
+
+    It may only leave a shard out when no row of the answer can come from it.
+    """
+
+    shards: Callable[[Arguments], tuple[int, ...]]
+    explain: str = "all shards"
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """How the statement runs on several shards: the text for each, and the operators above them.
+
+    `lone` texts are absent: a statement whose choice is one shard always runs `Sharded.route`.
+    """
+
+    text: SqlTemplate
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    """A statement on one logical table (reference tables may be joined in).
+
+    `route` runs on the one shard chosen and its messages are the answer as they stand. With several
+    shards chosen, `scatter` runs, or its Refused is raised. `tag` is the CommandComplete text of a
+    scatter with `{}` for the count. With no shard chosen, `route` runs on shard 0, where it finds
+    nothing, unless `no_shard` says which error to raise.
+    """
+
+    table: Table
+    choice: Choice
+    route: SqlTemplate
+    scatter: Scatter | Refused
+    effect: Effect
+    tag: str = "SELECT {}"
+    no_shard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToNode:
+    """A statement without a sharded table: it runs unchanged on one node.
+
+    `node` None: any node (the one already in the transaction, if there is one).
+    """
+
+    text: SqlTemplate
+    effect: Effect
+    node: str | None = None
+
+
+class TransactionAction(Enum):
+    BEGIN = auto()
+    COMMIT = auto()
+    ROLLBACK = auto()
+    SAVEPOINT = auto()
+    ROLLBACK_TO = auto()
+    RELEASE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionControl:
+    """BEGIN and its kin. `text` is what the client wrote (its isolation level and so on included);
+    `chain` is True for AND CHAIN."""
+
+    action: TransactionAction
+    text: str
+    name: str | None = None
+    chain: bool = False
+    isolation: str | None = None  # 'serializable', 'repeatable read', …, where the statement says one
+
+
+class SettingScope(Enum):
+    SESSION = auto()
+    LOCAL = auto()
+    TRANSACTION = auto()  # SET TRANSACTION …
+
+
+@dataclass(frozen=True, slots=True)
+class SetSetting:
+    """SET and RESET. `name` is the lower-case parameter name (`timezone`, `role`, `session_authorization`,
+    `transaction` …), None for RESET ALL. `text` is the statement as written. `reset` gives the default back."""
+
+    name: str | None
+    text: str
+    scope: SettingScope
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardAll:
+    """DISCARD ALL: every setting back to the session's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """EXPLAIN of a sharded statement. `options` is what stands between EXPLAIN and the statement (`ANALYZE`,
+    `(VERBOSE, COSTS OFF)`), with which each node is asked for its own plan."""
+
+    options: str
+    plan: Sharded
+    analyze: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`STATUS;`, the proxy's own statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A Query of several statements: each (text, 0-based offset in the whole)."""
+
+    statements: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Nothing but white space and comments."""
+
+
+Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Explain | Status | Several | Empty
+
+
+@dataclass(slots=True)
+class Planned:
+    """A plan with this execution's literals, and the NOTICE texts that go with it.
+
+    Never changed once made; not frozen because one is made per statement and freezing costs four times as much.
+    """
+
+    plan: Plan
+    arguments: Arguments
+    default_limit: int | None = None  # this LIMIT was added by the proxy
+    notices: tuple[str, ...] = field(default=())
+
+
+def physical_name(shard: Shard, schema: str) -> str:
+    """The shard's table name, quoted and schema-qualified, as it goes into a statement."""
+    return f"{quote(schema)}.{quote(shard.table)}" if schema != "public" else quote(shard.table)
+
+
+def quote(identifier: str) -> str:
+    """An identifier as SQL text, quoted only when it must be."""
+    if identifier.isidentifier() and identifier.isascii() and identifier.islower() and identifier not in _KEYWORDS:
+        return identifier
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+# What PostgreSQL's quote_identifier() quotes: all keywords but the unreserved ones.
+_KEYWORDS = RESERVED_KEYWORDS | COL_NAME_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS
+
+
+def sql_for(template: SqlTemplate, shard: Shard | None, arguments: Arguments) -> str:
+    """The statement for one shard, or for a node when the template names no sharded table."""
+    index = -1 if shard is None else shard.index
+    bound = template.bound.get(index)
+    if bound is None:
+        bound = template.bound[index] = bind_shard(template, shard)
+    return render(bound, arguments)
+
+
+def part_text(part: Part, shard: Shard | None, arguments: Arguments) -> str:
+    """What becomes of one part."""
+    return render(bind_shard(SqlTemplate((part,)), shard), arguments)
+
+
+def bind_shard(template: SqlTemplate, shard: Shard | None) -> tuple[Bound, ...]:
+    """The template's parts with this shard's names cut in and neighbouring texts joined."""
+    bound: list[Bound] = []
+    for part in template.parts:
+        if isinstance(part, ShardName):
+            assert shard is not None, "a statement that names a logical table goes to a shard"
+            name = physical_name(shard, part.table.schema)
+            part = f"{name} AS {quote(part.table.name)}" if part.aliased else name
+        if isinstance(part, str) and bound and isinstance(bound[-1], str):
+            bound[-1] += part
+        else:
+            bound.append(part)
+    return tuple(bound)
+
+
+def render(bound: tuple[Bound, ...], arguments: Arguments) -> str:
+    """The text for one shard: its bound parts with this execution's literals."""
+    literals = arguments.literals
+    return "".join(
+        [
+            part
+            if isinstance(part, str)
+            else literals[part.index]
+            if isinstance(part, LiteralRef)
+            else _late(part, arguments)
+            for part in bound
+        ]
+    )
+
+
+def _late(part: RowBound | ClockTime, arguments: Arguments) -> str:
+    match part:
+        case RowBound():
+            return _row_bound(part, arguments)
+        case ClockTime():
+            return _clock_time(part, arguments)
+    assert_never(part)
+
+
+def _clock_time(part: ClockTime, arguments: Arguments) -> str:
+    assert arguments.now is not None, "the session gives a scatter its time"
+    instant = f"CAST('{arguments.now}' AS timestamptz)"
+    return instant if part.type_name == "timestamptz" else f"CAST({instant} AS {part.type_name})"
+
+
+def _row_bound(bound: RowBound, arguments: Arguments) -> str:
+    """limit + offset as a number, or ALL. Raises ProxyError for what PostgreSQL takes for no row count."""
+    limit, offset = bounds(bound.limit, bound.offset, arguments)
+    return "ALL" if limit is None or limit + offset > _MOST_ROWS else str(limit + offset)
+
+
+_MOST_ROWS = (1 << 63) - 1
+
+
+def moved_plan(plan: Sharded, distance: int) -> Sharded:
+    """A plan whose source text stands `distance` characters further on in the client's text."""
+    scatter = plan.scatter
+    if not isinstance(scatter, Refused):
+        scatter = replace(scatter, text=moved(scatter.text, distance))
+    return replace(plan, route=moved(plan.route, distance), scatter=scatter)
+
+
+def moved(template: SqlTemplate, distance: int) -> SqlTemplate:
+    """A template of such a text."""
+    sources = tuple(
+        None if source is None else (source[0] + distance, source[1] + distance) for source in template.sources
+    )
+    return replace(template, sources=sources)

@@ -1,0 +1,119 @@
+"""BEGIN and its kin, SET, RESET, SHOW, DISCARD: what a session keeps for its client. Applying it is the session's."""
+
+from __future__ import annotations
+
+import re
+
+from pglast import ast, enums
+
+from pgproxy.errors import Refused
+from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.on_node import verbatim_text, whole_text
+from pgproxy.planner.plan import (
+    DiscardAll,
+    Effect,
+    SetSetting,
+    SettingScope,
+    ToNode,
+    TransactionAction,
+    TransactionControl,
+)
+from pgproxy.planner.text import SourceText
+from pgproxy.planner.tree import items_of
+
+_TRANS = enums.TransactionStmtKind
+_TRANSACTION_ACTIONS = {
+    _TRANS.TRANS_STMT_BEGIN: TransactionAction.BEGIN,
+    _TRANS.TRANS_STMT_START: TransactionAction.BEGIN,
+    _TRANS.TRANS_STMT_COMMIT: TransactionAction.COMMIT,
+    _TRANS.TRANS_STMT_ROLLBACK: TransactionAction.ROLLBACK,
+    _TRANS.TRANS_STMT_SAVEPOINT: TransactionAction.SAVEPOINT,
+    _TRANS.TRANS_STMT_ROLLBACK_TO: TransactionAction.ROLLBACK_TO,
+    _TRANS.TRANS_STMT_RELEASE: TransactionAction.RELEASE,
+}
+
+
+def plan_transaction(
+    statement: ast.TransactionStmt, source: SourceText, context: PlanningContext
+) -> TransactionControl:
+    action = _TRANSACTION_ACTIONS.get(statement.kind or _TRANS.TRANS_STMT_BEGIN)
+    if action is None:
+        raise Refused(
+            "two-phase commit by the client is not supported", "Use BEGIN … COMMIT; the nodes are up to the proxy."
+        )
+    return TransactionControl(
+        action,
+        verbatim_text(source, context),
+        name=statement.savepoint_name,
+        chain=bool(statement.chain),
+        isolation=options_of(statement.options).get("transaction_isolation"),
+    )
+
+
+def options_of(options: object) -> dict[str, str]:
+    """DefElems as name → text; an option without a value is the empty text."""
+    return {item.defname or "": _setting_text(item.arg) for item in items_of(options) if isinstance(item, ast.DefElem)}
+
+
+def _setting_text(value: object) -> str:
+    if isinstance(value, ast.A_Const):
+        value = value.val
+    for field in ("sval", "fval", "ival", "boolval"):
+        if hasattr(value, field):
+            return str(getattr(value, field)).lower()
+    return ""
+
+
+_SET = enums.VariableSetKind
+_OWN_TRANSACTION = frozenset({"transaction_isolation", "transaction_read_only", "transaction_deferrable"})
+
+
+def plan_set(statement: ast.VariableSetStmt, source: SourceText, context: PlanningContext) -> SetSetting:
+    text = verbatim_text(source, context)
+    if statement.kind == _SET.VAR_RESET_ALL:
+        return SetSetting(None, text, SettingScope.SESSION, reset=True)
+    if statement.kind == _SET.VAR_SET_MULTI:
+        return _plan_set_several(statement, text)
+    name = (statement.name or "").lower()
+    if statement.kind == _SET.VAR_SET_CURRENT:
+        raise Refused("SET … FROM CURRENT is only for functions", "Say the value.")
+    if statement.kind == _SET.VAR_SET_VALUE:
+        _check_setting(name, " ".join(_setting_text(value) for value in items_of(statement.args)))
+    scope = SettingScope.LOCAL if statement.is_local else SettingScope.SESSION
+    if name in _OWN_TRANSACTION:
+        scope = SettingScope.TRANSACTION
+    return SetSetting(name, text, scope, reset=statement.kind in (_SET.VAR_RESET, _SET.VAR_SET_DEFAULT))
+
+
+def _plan_set_several(statement: ast.VariableSetStmt, text: str) -> SetSetting:
+    """SET TRANSACTION … and SET SESSION CHARACTERISTICS AS TRANSACTION …, which sets `default_…`."""
+    if statement.name == "TRANSACTION":
+        return SetSetting("transaction", text, SettingScope.TRANSACTION)
+    if statement.name != "SESSION CHARACTERISTICS":
+        raise Refused(f"SET {statement.name} is not supported", "A snapshot belongs to one node; connect to it.")
+    options = tuple(options_of(statement.args))
+    if len(options) != 1:
+        raise Refused("only one characteristic of the session can be set at once", "Use a statement for each.")
+    return SetSetting(f"default_{options[0]}", text, SettingScope.SESSION)
+
+
+OFF = frozenset({"off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"})
+_UTF8 = frozenset({"utf8", "unicode"})
+
+
+def _check_setting(name: str, value: str) -> None:
+    if name == "standard_conforming_strings" and value in OFF:
+        raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")
+    if name == "client_encoding" and re.sub(r"[^a-z0-9]", "", value) not in _UTF8:
+        raise Refused(f'client_encoding "{value}" is not supported', "Use UTF8.")
+
+
+def plan_show(_statement: ast.VariableShowStmt, source: SourceText, _context: PlanningContext) -> ToNode:
+    return ToNode(whole_text(source), Effect.READ)
+
+
+def plan_discard(statement: ast.DiscardStmt, source: SourceText, _context: PlanningContext) -> DiscardAll | ToNode:
+    """Temporary tables and sequence state are never kept, so that discarding them on any node is as good."""
+    if statement.target == enums.DiscardMode.DISCARD_ALL:
+        return DiscardAll()
+    return ToNode(whole_text(source), Effect.READ)

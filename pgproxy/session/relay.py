@@ -1,0 +1,162 @@
+"""The short way of a routed statement: sent when it came, answered when the node has, no coroutine stepped.
+
+It serves only what is simple all the way: one shard, no transaction, one whole answer without an error. For
+anything else that happens on the way the conversation takes over and ends the statement.
+"""
+
+from __future__ import annotations
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.pool import Lease, NodePool
+from pgproxy.errors import ProxyError
+from pgproxy.planner.plan import Planned, Sharded, sql_for
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.shardmap.model import Shard
+
+
+class Relay:
+    """At most one statement. `active` while it is under way; `stopped` when the conversation must end it.
+
+    `on_answered` is called once the client has its answer.
+    """
+
+    __slots__ = (
+        "_backends",
+        "_client",
+        "_lease",
+        "active",
+        "connection",
+        "error",
+        "exchange",
+        "on_answered",
+        "plan",
+        "planned",
+        "pool",
+        "shard",
+        "stopped",
+    )
+
+    plan: Sharded
+    planned: Planned
+    shard: Shard
+    pool: NodePool
+
+    def __init__(self, client: Client, backends: Backends) -> None:
+        self.active = False
+        self.stopped = False
+        self.connection: BackendConnection | None = None
+        self.exchange: Exchange | None = None
+        self.error: ProxyError | None = None
+        self.on_answered = _nobody
+        self._client = client
+        self._backends = backends
+        self._lease: Lease | None = None
+
+    def start(self, planned: Planned, plan: Sharded, shard: Shard, pool: NodePool) -> None:
+        """Send the statement now, or when a connection becomes free."""
+        self.active = True
+        self.planned = planned
+        self.plan = plan
+        self.shard = shard
+        self.pool = pool
+        connection = pool.try_lease()
+        if connection is not None:
+            self._send(connection)
+            return
+        self._lease = pool.request(self._granted)
+        if self._lease.done:
+            self._granted()
+
+    def cancel(self) -> None:
+        """The client wants no answer. What runs on the node is cancelled there; what waits, here."""
+        if self._lease is not None:
+            self._leave_queue()
+            self._stop(ProxyError("57014", "canceling statement due to user request"))
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._leave_queue()
+        if self.connection is not None and self.exchange is None and not self.stopped:
+            self.connection.hand_over()
+        if self.exchange is not None:
+            self.exchange.discard()
+
+    def reset(self) -> None:
+        """The conversation has ended the statement."""
+        self.active = self.stopped = False
+        self.connection = self.exchange = self.error = None
+
+    @property
+    def queued(self) -> bool:
+        """Waiting for a connection."""
+        return self._lease is not None
+
+    # Called by the pool
+
+    def _granted(self) -> None:
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        if lease.connection is None:
+            self._stop(lease.error)
+        else:
+            self._send(lease.connection)
+
+    # Called by the connection
+
+    def answered(self, connection: BackendConnection, answer: bytes) -> None:
+        """The whole answer has come, ReadyForQuery included."""
+        self._client.write_through(answer)
+        self.active = False
+        self.connection = None
+        del self._backends.held[connection]
+        self.pool.release(connection)
+        self.on_answered()
+
+    def handed_over(self, exchange: Exchange) -> None:
+        """The answer is not that simple: from here on it is an exchange like any other."""
+        self.exchange = exchange
+        self.stopped = True
+
+    def wake(self) -> None:
+        self._client.wake()
+
+    # Inside
+
+    def _send(self, connection: BackendConnection) -> None:
+        self.connection = connection
+        self._backends.held[connection] = self.pool
+        if connection.applied is self._backends.settings or connection.applied == self._backends.settings:
+            connection.relay(sql_for(self.plan.route, self.shard, self.planned.arguments), self)
+        else:
+            self._stop(None)
+
+    def _stop(self, error: ProxyError | None) -> None:
+        self.error = error
+        self.stopped = True
+        self._client.wake()
+
+    def _leave_queue(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self.pool.withdraw(lease)
+
+
+def _nobody() -> None:
+    """Until the session says who wants to know."""
+
+
+async def finish(relay: Relay, client: Client, backends: Backends) -> Exchange:
+    """End what the relay could not: the exchange to splice. Raises what went wrong before it was sent.
+
+    The connection is the session's (`Backends.held`) until `relay.connection` is given back.
+    """
+    if relay.error is not None:
+        raise relay.error
+    if relay.exchange is not None:
+        return relay.exchange
+    assert relay.connection is not None, "a relay that stopped without an error has a connection"
+    await backends.apply_settings(relay.connection)
+    sql = sql_for(relay.plan.route, relay.shard, relay.planned.arguments)
+    return relay.connection.query(sql, Mode.SPLICE, client.wake)

@@ -1,0 +1,121 @@
+"""Real PostgreSQL servers: the library on three nodes, and the same rows in one PostgreSQL."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgproxy.cluster.schema import split_statements
+from pgproxy.demo.library import DATABASE, library_map, library_scripts, load_library
+from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
+from pgproxy.shardmap.model import ShardMap
+
+
+@dataclass(frozen=True)
+class LibraryCluster:
+    """Three running nodes. A test that kills or changes one must put it back: `cluster.restart(name)`."""
+
+    nodes: dict[str, EmbeddedNode]
+
+    def conninfo(self, name: str) -> str:
+        return self.nodes[name].conninfo(DATABASE)
+
+    def connect(self, name: str) -> psycopg.Connection:
+        return psycopg.connect(self.conninfo(name), autocommit=True)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the node's server."""
+        self.nodes[name].kill()
+
+    def restart(self, name: str) -> None:
+        """Start a killed or stopped node again on its port, with its data."""
+        if not self.nodes[name].running:
+            self.nodes[name].start()
+
+    def shard_map(self, port: int = 6432) -> ShardMap:
+        return library_map(list(self.nodes.values()), port)
+
+
+@dataclass(frozen=True)
+class ReferencePostgres:
+    """One PostgreSQL with every row in the single tables `books` and `patrons`."""
+
+    host: str
+    port: int
+    conninfo: str
+
+
+@contextmanager
+def running_cluster() -> Iterator[LibraryCluster]:
+    """A library cluster of one's own, for a test that must break it."""
+    with node_directory() as directory:
+        nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
+        start_nodes(nodes)
+        try:
+            load_library(nodes)
+            yield LibraryCluster({node.name: node for node in nodes})
+        finally:
+            stop_nodes(nodes)
+
+
+@pytest.fixture(scope="session")
+def library_cluster() -> Iterator[LibraryCluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def demo_directory() -> Iterator[Path]:
+    with node_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[LibraryCluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def reference_pg() -> Iterator[ReferencePostgres]:
+    with node_directory() as directory:
+        node = EmbeddedNode("reference", directory / "reference")
+        node.start()
+        try:
+            _load_whole(node)
+            yield ReferencePostgres(node.host, node.port, node.conninfo(DATABASE))
+        finally:
+            node.stop()
+
+
+def _load_whole(node: EmbeddedNode) -> None:
+    """The shards' rows in the logical tables themselves, and no shards left."""
+    with psycopg.connect(node.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
+        for statement in (statement for script in library_scripts() for statement in split_statements(script)):
+            if not statement.startswith(("CREATE DATABASE", "USE")):
+                connection.execute(statement.encode())
+        for table in ("books", "patrons"):
+            for letter in "abc":
+                connection.execute(f"INSERT INTO {table} SELECT * FROM {table}_{letter}".encode())
+                connection.execute(f"DROP TABLE {table}_{letter}".encode())
+        connection.execute("ANALYZE")
+
+
+@contextmanager
+def node_directory() -> Iterator[Path]:
+    """A temporary directory that PostgreSQL's system user can enter when the tests run as root."""
+    directory = Path(tempfile.mkdtemp(prefix="pgproxy-test-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""A real proxy: `python -m pgproxy serve` as a child process in front of the library cluster."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgproxy.demo.library import DATABASE
+from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
+from pgproxy.shardmap.write import to_toml
+from tests.fix_nodes import LibraryCluster
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 40.0
+
+
+@dataclass(frozen=True)
+class RunningProxy:
+    host: str
+    port: int
+    conninfo: str
+    log: Path
+    config: Path
+    process: subprocess.Popen[bytes]
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def connect(self, **options: Any) -> psycopg.Connection:
+        """A psycopg connection that uses the simple query protocol (ClientCursor), in autocommit."""
+        return psycopg.connect(
+            self.conninfo, **({"autocommit": True, "cursor_factory": psycopg.ClientCursor} | options)
+        )
+
+
+@contextmanager
+def running_proxy(cluster: LibraryCluster, directory: Path, **settings: Any) -> Iterator[RunningProxy]:
+    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default."""
+    port = free_port()
+    config, log = directory / "shardmap.toml", directory / "proxy.log"
+    shard_map = cluster.shard_map(port)
+    config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=Path(__file__).parent.parent,
+        )
+    try:
+        conninfo = f"host={HOST} port={port} user={SUPERUSER} dbname={DATABASE}"
+        _await_answer(process, conninfo, log)
+        yield RunningProxy(HOST, port, conninfo, log, config, process)
+    finally:
+        _end(process)
+
+
+@pytest.fixture
+def proxy(library_cluster: LibraryCluster, tmp_path: Path) -> Iterator[RunningProxy]:
+    with running_proxy(library_cluster, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_proxy(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    """One proxy for all tests that only query."""
+    with running_proxy(library_cluster, tmp_path_factory.mktemp("proxy")) as running:
+        yield running
+
+
+def _await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            psycopg.connect(conninfo, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError as failure:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the proxy did not start ({failure}):\n{log.read_text(errors='replace')}")
+        time.sleep(0.05)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM as an operator would; a proxy that does not end is killed and the test fails."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        pytest.fail("the proxy did not end within its grace time after SIGTERM")

@@ -1,0 +1,65 @@
+"""The import arrows of docs/architecture.md: what each layer may import of ours, and who may use which package."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pgproxy"
+
+# Layer → the layers it may import. `errors` may be imported by all.
+MAY_IMPORT = {
+    "errors": set(),
+    "wire": set(),
+    "hashing": set(),
+    "shardmap": {"hashing"},
+    "operators": {"wire"},
+    "planner": {"operators", "shardmap", "hashing", "wire"},
+    "backend": {"wire", "shardmap"},
+    "session": {"planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
+    "metrics": set(),
+    "cluster": {"shardmap", "hashing"},
+    "admin": {"cluster", "metrics", "shardmap", "wire"},
+    "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
+    "server": {"worker", "shardmap"},
+    "demo": {"cluster", "shardmap"},
+    "cli": {"server", "admin", "cluster", "demo", "shardmap"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+ONLY_IN = {
+    "pglast": {"planner"},
+    "sqlglot": {"planner"},
+    "psycopg": {"cluster", "demo", "admin/render.py"},  # render: `pgproxy status` is a client of the proxy
+    "psycopg_pool": {"cluster"},
+    "asyncio": {"backend", "session", "worker", "server", "cluster"},
+    "socket": {"backend", "session", "server", "cluster", "demo"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every dotted name that a module imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    here = layer(path)
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("pgproxy.")}
+    assert ours - {here, "errors", "__version__"} <= MAY_IMPORT[here]
+    for name in imports(path):
+        allowed = ONLY_IN.get(name.split(".")[0])
+        assert allowed is None or {here, path.relative_to(PACKAGE).as_posix()} & allowed, f"{name} in {here}"
