@@ -301,8 +301,6 @@ class BackendConnection(asyncio.Protocol):
                     exchange.put(data[start:at], at - start)
                 _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
                 return int(following)
-            if kind == wire.PARAMETER_STATUS:
-                self._note_parameter(data[at + HEADER_BYTES : following])
             at = following
         if at > start:
             exchange.put(data[start:at], at - start)
@@ -445,7 +443,14 @@ _READY_BYTES = len(_READY_IDLE)
 _PLAIN = frozenset({wire.ROW_DESCRIPTION, DATA_ROW, wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 
 _NOT_SPLICED = frozenset(
-    {wire.ERROR_RESPONSE, wire.READY_FOR_QUERY, wire.COPY_IN_RESPONSE, wire.COPY_OUT_RESPONSE, wire.COPY_BOTH_RESPONSE}
+    {
+        wire.ERROR_RESPONSE,
+        wire.READY_FOR_QUERY,
+        wire.PARAMETER_STATUS,
+        wire.COPY_IN_RESPONSE,
+        wire.COPY_OUT_RESPONSE,
+        wire.COPY_BOTH_RESPONSE,
+    }
 )
 
 _Handler = Callable[[BackendConnection, bytes, Exchange | None], None]

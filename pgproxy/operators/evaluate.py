@@ -6,7 +6,7 @@ Rows travel to the node as a VALUES list, a few hundred at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgproxy.errors import Refused
 from pgproxy.operators.arguments import Arguments, LiteralRef
@@ -27,16 +27,18 @@ class Evaluate:
 
     The columns have the types of the input, without type modifiers and with the types' default collation: an
     expression that depends on a column's own collation must say COLLATE. The result has the names and types
-    that the node gives it, and the input's order.
+    that the node gives it, and the input's order. `unchanged` has, for each column of the result that is one of
+    the input's as it stands, which (from 0), else None: those keep their type modifiers.
     """
 
     select_sql: SqlParts
     where_sql: SqlParts | None = None
+    unchanged: tuple[int | None, ...] = ()
 
     def open(self, inputs: Sequence[RowSource], arguments: Arguments, environment: Environment) -> RowSource:
         select = render(self.select_sql, arguments)
         where = None if self.where_sql is None else render(self.where_sql, arguments)
-        return EvaluateOperator(inputs, select, where, environment)
+        return EvaluateOperator(inputs, select, where, environment, self.unchanged)
 
     def explain(self) -> str:
         filtered = "" if self.where_sql is None else f"  Filter: {_shown(self.where_sql)}"
@@ -56,13 +58,19 @@ class EvaluateOperator(Operator):
     """Over one input. One statement runs at a time; the first tells what the result's columns are."""
 
     def __init__(
-        self, inputs: Sequence[RowSource], select_sql: str, where_sql: str | None, environment: Environment
+        self,
+        inputs: Sequence[RowSource],
+        select_sql: str,
+        where_sql: str | None,
+        environment: Environment,
+        unchanged: Sequence[int | None] = (),
     ) -> None:
         super().__init__(inputs)
         (self._input,) = inputs
         self._select_sql = select_sql
         self._where_sql = where_sql
         self._environment = environment
+        self._unchanged = unchanged
         self._types: tuple[str, ...] = ()
         self._waiting: list[bytes] = []  # rows read and not yet evaluated
         self._input_ended = False
@@ -83,11 +91,20 @@ class EvaluateOperator(Operator):
             columns = await super().describe()
             try:
                 self._types = tuple(map(_cast, columns))
-                self._described = await self._describe_result()
+                self._described = self._with_modifiers(await self._describe_result(), columns)
             except BaseException:
                 self.close()
                 raise
         return self._described
+
+    def _with_modifiers(self, result: tuple[Column, ...], columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """The result's columns, those that are the input's own with its type modifiers."""
+        if not self._unchanged:
+            return result
+        return tuple(
+            column if index is None else replace(column, type_modifier=columns[index].type_modifier)
+            for column, index in zip(result, self._unchanged, strict=True)
+        )
 
     async def _describe_result(self) -> tuple[Column, ...]:
         running = await self._start_chunk()

@@ -99,7 +99,7 @@ def plan_do(statement: ast.DoStmt, source: SourceText, context: PlanningContext)
         if classify_name(None, word, context).kind in (Kind.LOGICAL, Kind.SHARD, Kind.REFERENCE, Kind.UNSAFE):
             raise Refused(f'DO cannot use table "{word}"', "Write its statements one by one.")
     verbatim_text(source, context)
-    return ToNode(whole_text(source), Effect.WRITE, context.shard_map.home_of_unmapped)
+    return ToNode(whole_text(source), Effect.WRITE, context.shard_map.home_of_unmapped, unsettles=True)
 
 
 def plan_call(_statement: ast.CallStmt, source: SourceText, context: PlanningContext) -> ToNode:

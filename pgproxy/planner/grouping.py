@@ -312,7 +312,8 @@ def _finish(finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemp
         final.text if name is None else join(final.text, f" AS {_quoted(name)}")
         for final, name in zip(finals, names, strict=True)
     ]
-    return Evaluate(_evaluable(join_with(", ", items)), None if having is None else _evaluable(having))
+    where = None if having is None else _evaluable(having)
+    return Evaluate(_evaluable(join_with(", ", items)), where, tuple(final.bare for final in finals))
 
 
 def _parse_expression(sql: str) -> ast.Node | None:

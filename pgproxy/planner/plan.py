@@ -113,12 +113,14 @@ class Sharded:
 class ToNode:
     """A statement without a sharded table: it runs unchanged on one node.
 
-    `node` None: any node (the one already in the transaction, if there is one).
+    `node` None: any node (the one already in the transaction, if there is one). `unsettles`: it may
+    change settings unseen, so that no other session may have its connection.
     """
 
     text: SqlTemplate
     effect: Effect
     node: str | None = None
+    unsettles: bool = False
 
 
 class TransactionAction(Enum):

@@ -31,7 +31,7 @@ from pgproxy.planner.plan import (
 )
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.statements import plan_statement
-from pgproxy.planner.template import pieces_between
+from pgproxy.planner.template import Extract, compile_sure, never, pieces_between
 from pgproxy.planner.text import SourceText, Token, scan_tokens
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import Engine, ShardMap
@@ -45,6 +45,11 @@ _SHORTEST_DEEP = 200
 _MOST_SET_OPERATIONS = 4_000
 _SET_OPERATION = re.compile(r"\b(?:union|intersect|except)\b", re.IGNORECASE)
 _SEMICOLON = "ASCII_59"
+# Templates used so often are looked for before the normaliser is asked, by what their texts begin with.
+_CALLS_BEFORE_SURE = 20
+_SURE_PREFIX = 24
+_MOST_SURE_PREFIXES = 500
+_MOST_SURE_WITH_PREFIX = 4
 
 
 class Planner:
@@ -66,9 +71,19 @@ class Planner:
         }
         self.cache = PlanCache(cache_size)
         self._cached = self.cache.get
+        self._sure: dict[str, tuple[tuple[Extract, CachedPlan], ...]] = {}
 
     def plan(self, sql: str) -> Planned:
         """The plan of a text with its constants. Raises ProxyError."""
+        for extract, cached in self._sure.get(sql[:_SURE_PREFIX], ()):
+            found = extract(sql)
+            if found is not None:
+                cached.calls += 1
+                assert cached.plan is not None
+                return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
+        return self._plan_normalised(sql)
+
+    def _plan_normalised(self, sql: str) -> Planned:
         try:
             template = normalize(sql)
         except (ParseError, UnicodeEncodeError) as broken:
@@ -78,8 +93,21 @@ class Planner:
             found = cached.extract(sql)
             if found is not None and not cached.extra_literals:
                 cached.calls += 1
+                if cached.calls == _CALLS_BEFORE_SURE:
+                    self._learn(cached, found.groups())
                 return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
         return self._plan_slowly(sql, template, cached)
+
+    def _learn(self, cached: CachedPlan, literals: tuple[str, ...]) -> None:
+        """Recognise texts of this often used template without normalising them, where that can be proven."""
+        prefix = cached.pieces[0][:_SURE_PREFIX]
+        extract = compile_sure(cached.pieces, literals)
+        if extract is never or len(prefix) < _SURE_PREFIX:
+            return
+        if len(self._sure) >= _MOST_SURE_PREFIXES:
+            self._sure.clear()
+        known = self._sure.get(prefix, ())
+        self._sure[prefix] = ((extract, cached), *known)[:_MOST_SURE_WITH_PREFIX]
 
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""

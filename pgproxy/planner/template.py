@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pgproxy.planner.text import Span, literal_spans
 
@@ -45,6 +46,41 @@ def compile_extract(pieces: Pieces) -> Extract:
     if len(pieces) - 1 > _MOST_LITERALS:
         return never
     return re.compile(_LITERAL.join(map(re.escape, pieces))).fullmatch
+
+
+def compile_sure(pieces: Pieces, literals: Sequence[str]) -> Extract:
+    """An extraction that proves the template as well: a text that it matches need not be normalised.
+
+    `literals` are the constants of one text that has the template. A text with the same pieces, and in each
+    constant's place one of the same kind, is cut into the same tokens: up to the first constant because the
+    characters are the same; behind each constant again, because it is one whole token in any text. For that,
+    only integers and plain strings count, what stands around them must not reach into the token (`E'…'`, `1e5`,
+    `a--5`), and two strings must not become one (`'a'` newline `'b'`). Anything else gives `never`.
+    """
+    if len(literals) > _MOST_LITERALS or any("--" in piece or "/*" in piece or "$" in piece for piece in pieces):
+        return never
+    parts = [re.escape(pieces[0])]
+    for before, literal, behind in zip(pieces, literals, pieces[1:], strict=False):
+        kind = next((kind for kind in _SURE if kind.shape.fullmatch(literal)), None)
+        if kind is None or not kind.after.search(before) or _REACHES_BACK.match(behind) or behind.isspace():
+            return never
+        parts += ["(", kind.shape.pattern, ")", re.escape(behind)]
+    return re.compile("".join(parts)).fullmatch
+
+
+class _Kind(NamedTuple):
+    """Constants that may stand for each other: their shape, and what the text before them must end with."""
+
+    shape: re.Pattern[str]
+    after: re.Pattern[str]
+
+
+_SURE = (
+    _Kind(re.compile(r"[0-9]{1,18}+"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
+    _Kind(re.compile(r"-[0-9]{1,18}+"), re.compile(r"[\s(,]\Z", re.ASCII)),
+    _Kind(re.compile(r"'[^'\\\0]*+'"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
+)
+_REACHES_BACK = re.compile(r"[\w.$'\"]")
 
 
 def never(_sql: str) -> re.Match[str] | None:

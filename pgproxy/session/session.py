@@ -165,11 +165,14 @@ class Session:
         started_at = services.loop.time()
         try:
             planned = services.planner().plan(data[5:-1].decode())
+            plan = planned.plan
+            if type(plan) is not Sharded or planned.default_limit is not None:
+                self._planned = planned
+                return False
+            indexes = plan.choice.shards(planned.arguments)
         except (ProxyError, UnicodeDecodeError):
             return False  # the conversation finds the same, and tells the client
-        plan = planned.plan
-        indexes = () if type(plan) is not Sharded or planned.default_limit else plan.choice.shards(planned.arguments)
-        if type(plan) is not Sharded or len(indexes) != 1:
+        if len(indexes) != 1:
             self._planned = planned
             return False
         shard = plan.table.shards[indexes[0]]

@@ -130,16 +130,25 @@ class Statements:
     async def _to_node(self, planned: Planned, plan: ToNode) -> None:
         self._services.metrics.to_node += 1
         node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-        await self._on_one(node, plan.text, None, planned, plan.effect)
+        await self._on_one(node, plan.text, None, planned, plan.effect, unsettles=plan.unsettles)
 
     async def _on_one(
-        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, effect: Effect
+        self,
+        node: str,
+        template: SqlTemplate,
+        shard: Shard | None,
+        planned: Planned,
+        effect: Effect,
+        *,
+        unsettles: bool = False,
     ) -> None:
         """Run on one node and let its messages through as they come."""
         if planned.default_limit is not None:
             await self._limited(node, template, shard, planned, planned.default_limit)
             return
         connection = await self._transactions.enter(node, effect)
+        if unsettles:
+            connection.distrust()
         try:
             sql = sql_for(template, shard, planned.arguments)
             await self._splice(connection.query(sql, Mode.SPLICE, self._client.wake))
@@ -161,6 +170,7 @@ class Statements:
             await client.wait()
         if exchange.broken:
             client.abort()  # a row was cut in the middle: no error could be told from its data
+        self._backends.reported.relay(exchange.asides)
         if exchange.error is not None:
             raise exchange.error
 

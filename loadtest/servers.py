@@ -1,0 +1,212 @@
+"""What the benchmark measures against: three nodes with its tables, PgBouncer and pgproxy as child processes.
+
+Everything listens on 127.0.0.1 and ends with the benchmark. What is measured is left to `bench`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from pgproxy.demo.nodes import (
+    HOST,
+    NODE_NAMES,
+    SUPERUSER,
+    SYSTEM_USER,
+    EmbeddedNode,
+    die_with_parent,
+    free_port,
+    programs_folder,
+    start_nodes,
+    stop_nodes,
+    undisturbed,
+)
+from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
+from pgproxy.shardmap.write import to_toml
+
+DATABASE = "bench"
+ACCOUNTS_PER_SHARD = 100_000
+MAX_CLIENTS = 10_500
+_NODE_SETTINGS = {"shared_buffers": "512MB", "autovacuum": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to connect to. `pid` is the process between client and nodes, None when there is none."""
+
+    name: str
+    port: int
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that runs. `rows` is how many rows of `events` one shard holds."""
+
+    directory: Path
+    programs: Path
+    shards: tuple[Target, ...]
+    pgbouncer: Target | None
+    pgproxy: Target
+    rows: int
+
+
+@contextmanager
+def running(rows: int) -> Iterator[Bench]:
+    """Start nodes, PgBouncer if it is installed, and pgproxy; stop them all at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="pgproxy-bench-"))
+    directory.chmod(0o755)  # root runs PostgreSQL and PgBouncer as a system user, who must get in
+    nodes = [EmbeddedNode(name, directory / name, settings=_NODE_SETTINGS) for name in NODE_NAMES]
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        start_nodes(nodes)
+        for index, node in enumerate(nodes):
+            _load(node, index, rows)
+        shards = tuple(Target(f"direct {'abc'[index]}", node.port) for index, node in enumerate(nodes))
+        pgbouncer = _start_pgbouncer(directory, nodes[0], children)
+        pgproxy = _start_pgproxy(directory, nodes, rows, children)
+        yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows)
+    finally:
+        _stop(children)
+        stop_nodes(nodes)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def conninfo(target: Target) -> str:
+    return f"host={HOST} port={target.port} user={SUPERUSER} dbname={DATABASE} sslmode=disable gssencmode=disable"
+
+
+def _load(node: EmbeddedNode, index: int, rows: int) -> None:
+    """This node's shards: `accounts` as pgbench has them, `events` with `rows` rows, a third of them in part 0."""
+    with psycopg.connect(node.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    accounts, events = f"pgbench_accounts_{'abc'[index]}", f"events_{'abc'[index]}"
+    account, event = index * ACCOUNTS_PER_SHARD, index * rows
+    with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
+        for name in ("pgbench_accounts", accounts):
+            connection.execute(
+                f"CREATE TABLE {name} (aid int PRIMARY KEY, bid int NOT NULL, abalance int NOT NULL, filler char(84))"
+            )
+        for name in ("events", events):
+            connection.execute(
+                f"CREATE TABLE {name} (id bigint PRIMARY KEY, part int NOT NULL, value int NOT NULL, note text)"
+            )
+        connection.execute(
+            f"INSERT INTO {accounts} SELECT {account} + n, 1, 0, '' FROM generate_series(1, {ACCOUNTS_PER_SHARD}) n"
+        )
+        connection.execute(
+            f"INSERT INTO {events} SELECT {event} + n, n % 3, hashint4(n + {event}), 'note ' || n"
+            f" FROM generate_series(0, {rows - 1}) n"
+        )
+        connection.execute(f"CREATE INDEX ON {events} (part, value)")
+        connection.execute(f"VACUUM ANALYZE {events}")
+        connection.execute(f"VACUUM ANALYZE {accounts}")
+
+
+def shard_map(nodes: Sequence[EmbeddedNode], port: int, rows: int) -> ShardMap:
+    """Both tables in ranges of their integer key, one per node."""
+    return ShardMap(
+        proxy=ProxySettings(port=port, max_clients=MAX_CLIENTS),
+        cluster=ClusterSettings(name="bench", engine=Engine.POSTGRESQL, database=DATABASE, user=SUPERUSER),
+        nodes={node.name: Node(node.name, node.host, node.port) for node in nodes},
+        tables={
+            "pgbench_accounts": _ranges("pgbench_accounts", "aid", ACCOUNTS_PER_SHARD, nodes, first=1),
+            "events": _ranges("events", "id", rows, nodes, first=0),
+        },
+    )
+
+
+def _ranges(name: str, key: str, width: int, nodes: Sequence[EmbeddedNode], *, first: int) -> Table:
+    bounds = [None, *(str(first + width * index) for index in range(1, len(nodes))), None]
+    shards = tuple(
+        Shard(index, f"{name}_{'abc'[index]}", node.name, lower=bounds[index], upper=bounds[index + 1])
+        for index, node in enumerate(nodes)
+    )
+    return Table(name, "public", key, Method.RANGE, shards)
+
+
+def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subprocess.Popen[bytes]]) -> Target | None:
+    """In transaction pooling in front of the first node. It refuses to run as root."""
+    program = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        return None
+    port, config, users = free_port(), directory / "pgbouncer.ini", directory / "users.txt"
+    users.write_text(f'"{SUPERUSER}" ""\n')
+    config.write_text(
+        f"[databases]\n{DATABASE} = host={node.host} port={node.port} user={SUPERUSER}\n[pgbouncer]\n"
+        f"listen_addr = {HOST}\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\n"
+        f"pool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = {MAX_CLIENTS}\n"
+        "ignore_startup_parameters = extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\n"
+    )
+    identity: dict[str, str | int] = (
+        {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid} if os.geteuid() == 0 else {}
+    )
+    command = [program, str(config)]
+    return _start("PgBouncer", command, port, directory, children, **identity)
+
+
+def _start_pgproxy(
+    directory: Path, nodes: Sequence[EmbeddedNode], rows: int, children: list[subprocess.Popen[bytes]]
+) -> Target:
+    port, config = free_port(), directory / "shardmap.toml"
+    config.write_text(to_toml(shard_map(nodes, port, rows)), encoding="utf-8")
+    command = [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)]
+    return _start("pgproxy", command, port, directory, children)
+
+
+def _start(
+    name: str,
+    command: list[str],
+    port: int,
+    directory: Path,
+    children: list[subprocess.Popen[bytes]],
+    **identity: str | int,
+) -> Target:
+    log = directory / f"{name}.log"
+    with log.open("wb") as output, undisturbed() as before:
+        process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM, before),
+            **identity,
+        )
+    children.append(process)
+    target = Target(name, port, process.pid)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            psycopg.connect(conninfo(target), connect_timeout=2).close()
+            return target
+        except psycopg.OperationalError as failure:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start: {failure}\n{log.read_text(errors='replace')}") from None
+        time.sleep(0.05)
+
+
+def _stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    for child in children:
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
