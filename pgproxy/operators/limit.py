@@ -106,6 +106,8 @@ def row_count(bound: Bound, arguments: Arguments) -> int | None:
     if not isinstance(bound, LiteralRef):
         raise Refused("parameters in LIMIT are not supported across shards", "Write the number into the statement.")
     text = arguments.literals[bound.index].strip()
+    if text.isdecimal() and text.isascii() and len(text) < _SURELY_BIGINT:  # nearly always
+        return int(text)
     if text.upper() in ("NULL", "ALL"):
         return None
     number = _number(text)
@@ -114,6 +116,7 @@ def row_count(bound: Bound, arguments: Arguments) -> int | None:
     return number
 
 
+_SURELY_BIGINT = 19  # digits that bigint may not have room for
 _DIGITS = r"\d+(?:_\d+)*"
 _INTEGER = re.compile(rf"([+-]?)\s*({_DIGITS}|0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+)")
 _DECIMAL = re.compile(rf"[+-]?\s*(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?")

@@ -61,11 +61,15 @@ Bound = str | LiteralRef | RowBound | ClockTime
 class SqlTemplate:
     """A statement for nodes, in pieces. `sources[i]` is the 0-based offset of part `i` in the template's own
     source text, or None for text that the planner composed; sessions correct error positions with it.
-    `bound` remembers what `sql_for` made of the parts for each shard, by its index."""
+    `rendered` remembers how `sql_for` fills in the values for each shard, by its index."""
 
     parts: tuple[Part, ...]
     sources: tuple[tuple[int, int] | None, ...] = ()
-    bound: dict[int, tuple[Bound, ...]] = field(default_factory=dict, compare=False, repr=False)
+    asks_time: bool = field(init=False)  # a ClockTime is among the parts
+    rendered: dict[int, Callable[[Arguments], str]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asks_time", any(isinstance(part, ClockTime) for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +232,26 @@ _KEYWORDS = RESERVED_KEYWORDS | COL_NAME_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS
 def sql_for(template: SqlTemplate, shard: Shard | None, arguments: Arguments) -> str:
     """The statement for one shard, or for a node when the template names no sharded table."""
     index = -1 if shard is None else shard.index
-    bound = template.bound.get(index)
-    if bound is None:
-        bound = template.bound[index] = bind_shard(template, shard)
-    return render(bound, arguments)
+    rendered = template.rendered.get(index)
+    if rendered is None:
+        rendered = template.rendered[index] = _renderer(bind_shard(template, shard))
+    return rendered(arguments)
+
+
+def _renderer(bound: tuple[Bound, ...]) -> Callable[[Arguments], str]:
+    """What fills in an execution's values. The usual text, all constants in their order, takes one formatting."""
+    literals = [part.index for part in bound if isinstance(part, LiteralRef)]
+    texts = [part for part in bound if isinstance(part, str)]
+    if len(literals) + len(texts) != len(bound) or literals != list(range(len(literals))):
+        return lambda arguments: render(bound, arguments)
+    form = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in bound)
+    count = len(literals)
+
+    def fill(arguments: Arguments) -> str:
+        values = arguments.literals
+        return form % (values if len(values) == count else values[:count])
+
+    return fill
 
 
 def part_text(part: Part, shard: Shard | None, arguments: Arguments) -> str:

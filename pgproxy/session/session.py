@@ -186,14 +186,15 @@ class Session:
         return True
 
     def _relay_answered(self) -> None:
-        services = self._services
+        services, client = self._services, self.client
         self.active = False
         services.metrics.route += 1
         services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
-        if self._may_take_shortcut():
-            self.client.shortcut = self._take_shortcut
+        # The rest of what allows the short way cannot have changed while the conversation was at rest.
+        if client.reader.empty and not client.slow and not services.draining:
+            client.shortcut = self._take_shortcut
         else:
-            self.client.wake()
+            client.wake()
 
     async def _finish_relay(self) -> None:
         self._services.metrics.route += 1

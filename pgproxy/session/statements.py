@@ -195,7 +195,9 @@ class Statements:
     async def _scatter(self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard]) -> None:
         self._services.metrics.scatter += 1
         self._check_one_shard_a_node(shards)
-        arguments = replace(planned.arguments, now=_now())
+        arguments = planned.arguments
+        if scatter.text.asks_time:
+            planned = replace(planned, arguments=(arguments := replace(arguments, now=_now())))
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -209,7 +211,7 @@ class Statements:
                 sql = sql_for(scatter.text, leg.shard, arguments)
                 leg.exchange = leg.connection.query(sql, Mode.ROWS, self._client.wake)
             sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
-            await self._stream(scatter.pipeline, sources, replace(planned, arguments=arguments), plan.tag, extra)
+            await self._stream(scatter.pipeline, sources, planned, plan.tag, extra)
             if self._transactions.current is not None:
                 await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
         except ServerError as error:

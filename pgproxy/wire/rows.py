@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct, error
 
 from pgproxy.errors import ProtocolViolation
@@ -44,8 +45,12 @@ class Column:
     format: int = 0
 
 
+@lru_cache(maxsize=1_000)
 def parse_row_description(payload: bytes) -> tuple[Column, ...]:
-    """The columns of a RowDescription, from its payload (what follows the length)."""
+    """The columns of a RowDescription, from its payload (what follows the length).
+
+    Remembered, since every execution of a statement brings the same bytes from each shard again.
+    """
     count = int.from_bytes(payload[:2], "big")
     columns = []
     at = 2
