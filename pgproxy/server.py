@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ from pgproxy.worker import Worker
 log = logging.getLogger("pgproxy.server")
 
 BACKLOG = 1_024
+LAST_WORDS_S = 0.05  # for the message to those who are cut off to leave
 
 
 async def serve(
@@ -33,9 +35,9 @@ async def serve(
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s", settings.listen, settings.port, taken.strerror or taken)
         return 1
-    stop, kill = asyncio.Event(), asyncio.Event()
+    stop, enough = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, partial(_on_signal, stop, kill))
+        loop.add_signal_handler(number, partial(_on_signal, stop, enough))
     try:
         await worker.start()
         await server.start_serving()
@@ -45,29 +47,30 @@ async def serve(
             facts = tasks.create_task(worker.keep_facts_fresh())
             await stop.wait()
             facts.cancel()
-        await _shut_down(worker, server, kill)
+        await _shut_down(worker, server, enough)
     finally:
         server.close()
         await worker.stop()
     return 0
 
 
-async def _shut_down(worker: Worker, server: asyncio.Server, kill: asyncio.Event) -> None:
+async def _shut_down(worker: Worker, server: asyncio.Server, enough: asyncio.Event) -> None:
     """Stop accepting, let running statements finish within the grace time, close cleanly."""
     log.info("shutting down: %d clients", worker.metrics.clients)
     server.close()
-    worker.drain()
-    deadline = worker.loop.time() + worker.shard_map.proxy.shutdown_grace_s
-    while worker.sessions and worker.loop.time() < deadline and not kill.is_set():
-        await asyncio.sleep(0.02)
+    worker.drain(on_empty=enough.set)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(worker.shard_map.proxy.shutdown_grace_s):
+            await enough.wait()
     if worker.sessions:
         log.warning("%d clients are cut off: the grace time is over", len(worker.sessions))
         worker.end_sessions()
-        await asyncio.sleep(0.05)  # their last message goes out
+        await asyncio.sleep(LAST_WORDS_S)
 
 
-def _on_signal(stop: asyncio.Event, kill: asyncio.Event) -> None:
-    (kill if stop.is_set() else stop).set()
+def _on_signal(stop: asyncio.Event, enough: asyncio.Event) -> None:
+    """The first signal asks for an orderly end, the next one for an end at once."""
+    (enough if stop.is_set() else stop).set()
 
 
 def _log_start(sockets: Sequence[socket.socket], shard_map: ShardMap, config_path: Path | None) -> None:

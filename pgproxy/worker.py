@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
@@ -48,12 +48,11 @@ class Worker:
         self.draining = False
         self.heartbeats = Heartbeats(shard_map)
         self.pools: dict[str, NodePool] = {
-            name: NodePool(
-                node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect
-            )
+            name: NodePool(node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect)
             for name, node in shard_map.nodes.items()
         }
         self.sessions: dict[int, Session] = {}
+        self._on_empty: Callable[[], None] = lambda: None
         self._number = number
         self._last_pid = 0
         self._planner: Planner | None = None
@@ -87,9 +86,12 @@ class Worker:
             pool.close()
         await self.heartbeats.stop()
 
-    def drain(self) -> None:
-        """No new statements: idle sessions end now, busy ones when they are through."""
+    def drain(self, on_empty: Callable[[], None]) -> None:
+        """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
         self.draining = True
+        self._on_empty = on_empty
+        if not self.sessions:
+            on_empty()
         for session in list(self.sessions.values()):
             session.client.wake()
 
@@ -120,6 +122,8 @@ class Worker:
         finally:
             timer.cancel()
             del self.sessions[pid]
+            if not self.sessions:
+                self._on_empty()
             if session.admitted:
                 self.metrics.clients -= 1
 
@@ -218,6 +222,10 @@ class Worker:
         except ProxyError as failure:
             self._why_no_facts = failure.message
             log.warning("the catalog could not be read: %s", failure.message)
+            return
+        except Exception as bug:  # whatever goes wrong in reading it, the proxy must live on
+            self._why_no_facts = f"{type(bug).__name__}: {bug}"
+            log.exception("the catalog could not be read")
             return
         if facts == self.facts:
             return

@@ -264,11 +264,11 @@ class BackendConnection(asyncio.Protocol):
             self._waiting.keep(data[at:], HEADER_BYTES - available)
             return
         size = 1 + _LENGTH(data, at + 1)[0]
-        if exchange is not None and exchange.mode is Mode.SPLICE and data[at] == DATA_ROW:
-            if size > PASSED_IN_PIECES_BYTES:
-                exchange.put(data[at:], available)
-                self._passing_bytes = size - available
-                return
+        spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] == DATA_ROW
+        if exchange is not None and spliced and size > PASSED_IN_PIECES_BYTES:
+            exchange.put(data[at:], available)
+            self._passing_bytes = size - available
+            return
         self._waiting.keep(data[at:], size - available)
 
     def _pass_on(self, data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pgproxy.operators.arguments import Arguments
 from pgproxy.operators.batches import cut_batch, cut_columns
-from pgproxy.operators.inputs import Operator
+from pgproxy.operators.inputs import Operator, common_columns
 from pgproxy.operators.source import Batch, Environment, RowSource
 from pgproxy.wire.rows import Column
 
@@ -26,25 +26,38 @@ class Concat:
 
 
 class ConcatOperator(Operator):
-    """Whichever input is ready gives its batch; a busy one cannot keep the others waiting."""
+    """Whichever input is ready first describes the rows, and whichever is ready gives its batch: a busy one cannot
+    keep the others waiting. Each is held against the description before its first batch is passed on."""
 
     def __init__(self, inputs: Sequence[RowSource], visible: int | None, environment: Environment) -> None:
         super().__init__(inputs)
         self._visible = visible
         self._environment = environment
         self._running = list(inputs)
+        self._described: tuple[Column, ...] = ()
+        self._unlike = set(inputs)  # not seen to be like the others yet
 
     @property
     def ready(self) -> bool:
         return not self._running or any(source.ready for source in self._running)
 
-    def _prepare(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-        return cut_columns(columns, self._visible)
+    async def describe(self) -> tuple[Column, ...]:
+        if self._columns is None:
+            try:
+                self._described = await self._running[await self._first_ready()].describe()
+            except BaseException:
+                self.close()
+                raise
+            self._columns = cut_columns(self._described, self._visible)
+        return self._columns
 
     async def _next(self) -> Batch | None:
         while self._running:
             index = await self._first_ready()
             source = self._running.pop(index)
+            if source in self._unlike:
+                self._unlike.remove(source)
+                common_columns(self._described, await source.describe())
             batch = await source.next_batch()
             if batch is not None:
                 self._running.append(source)  # behind the others: they are asked first next time

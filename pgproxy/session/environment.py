@@ -14,9 +14,7 @@ from pgproxy.session.sources import EvaluationSource
 class SessionEnvironment:
     """An `operators.source.Environment`. `connect` gives the connection that evaluations run on."""
 
-    def __init__(
-        self, client: Client, services: Services, connect: Callable[[], Awaitable[BackendConnection]]
-    ) -> None:
+    def __init__(self, client: Client, services: Services, connect: Callable[[], Awaitable[BackendConnection]]) -> None:
         self.sort_memory_bytes = services.shard_map.proxy.sort_memory_bytes
         self.bytewise_default = services.bytewise_default()
         self._client = client

@@ -36,6 +36,4 @@ def _moved_by(offset: int, template: SqlTemplate, arguments: Arguments) -> int:
         for part, source in zip(template.parts, template.sources, strict=True)
         if isinstance(part, LiteralRef) and source is not None
     }
-    return sum(
-        len(arguments.literals[index]) - (end - begin) for index, (begin, end) in spans.items() if end <= offset
-    )
+    return sum(len(arguments.literals[index]) - (end - begin) for index, (begin, end) in spans.items() if end <= offset)

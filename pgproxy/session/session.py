@@ -27,9 +27,7 @@ _UNNAMED = Identity("", "", "", admin=False)
 class Session:
     """`pid` and `key` are what the client's CancelRequest must name. The server creates one per connection."""
 
-    def __init__(
-        self, client: Client, services: Services, authenticator: Authenticator, pid: int, key: bytes
-    ) -> None:
+    def __init__(self, client: Client, services: Services, authenticator: Authenticator, pid: int, key: bytes) -> None:
         self.client = client
         self.pid = pid
         self.key = key

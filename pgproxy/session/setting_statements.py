@@ -21,9 +21,7 @@ _RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOT
 class SettingStatements:
     """The settings of one session, changed by statements."""
 
-    def __init__(
-        self, client: Client, services: Services, backends: Backends, transactions: Transactions
-    ) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
         self._client = client
         self._services = services
         self._backends = backends

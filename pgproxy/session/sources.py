@@ -7,7 +7,6 @@ from typing import cast
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
-from pgproxy.errors import ProxyError
 from pgproxy.operators.source import Batch
 from pgproxy.session.client import Client
 from pgproxy.wire.rows import Column

@@ -106,9 +106,7 @@ async def take_settings(
     wanted.pop("client_encoding", None)
     if identity.admin:
         return services.start_up_parameters({}) or _WITHOUT_NODES
-    backends.settings = backends.defaults = {
-        name: start_up_statement(name, value) for name, value in wanted.items()
-    }
+    backends.settings = backends.defaults = {name: start_up_statement(name, value) for name, value in wanted.items()}
     known = services.start_up_parameters(wanted)
     if known is not None:
         return known

@@ -77,9 +77,7 @@ class _Extra:
 class Statements:
     """The statements of one session. Each `run` sends an answer up to its CommandComplete, or raises."""
 
-    def __init__(
-        self, client: Client, services: Services, backends: Backends, transactions: Transactions
-    ) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
         self._client = client
         self._services = services
         self._backends = backends
@@ -203,7 +201,8 @@ class Statements:
         try:
             # In an order that all sessions share, so that they cannot wait for each other in a circle.
             for shard in sorted(shards, key=lambda shard: shard.node):
-                legs.append(_Leg(shard, await self._transactions.enter(shard.node, plan.effect)))
+                connection = await self._transactions.enter(shard.node, plan.effect)
+                legs.append(_Leg(shard, connection))
             if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
                 await extra.connection()
             legs.sort(key=lambda leg: leg.shard.index)
@@ -279,7 +278,9 @@ class Statements:
         indent = "  " * len(lines)
         for shard, sql in tree.shards:
             lines.append(f"{indent}{shard.table} on {shard.node}: {' '.join(sql.split())}")
-            lines += [f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan)]
+            lines += [
+                f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan)
+            ]
         client = self._client
         client.send(_QUERY_PLAN)
         for line in lines:

@@ -21,9 +21,7 @@ from pgproxy.wire.messages import notice_response
 
 _FAILED = ord("E")
 _IDLE = ord("I")
-_ALLOWED_WHEN_FAILED = frozenset(
-    {TransactionAction.COMMIT, TransactionAction.ROLLBACK, TransactionAction.ROLLBACK_TO}
-)
+_ALLOWED_WHEN_FAILED = frozenset({TransactionAction.COMMIT, TransactionAction.ROLLBACK, TransactionAction.ROLLBACK_TO})
 
 
 class Transactions:
@@ -52,9 +50,7 @@ class Transactions:
     def check_alive(self) -> None:
         """Raise 25P02 in a failed transaction."""
         if self.current is not None and self.current.failed:
-            raise ProxyError(
-                "25P02", "current transaction is aborted, commands ignored until end of transaction block"
-            )
+            raise ProxyError("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
     # Connections
 
@@ -187,8 +183,7 @@ class Transactions:
     def _new(self, begin: str, *, implicit: bool, isolation: str | None = None) -> Transaction:
         settings = self._backends.settings
         strict = is_strict_isolation(isolation) or (
-            isolation is None
-            and any(is_strict_isolation(settings.get(name)) for name in _ISOLATION_SETTINGS)
+            isolation is None and any(is_strict_isolation(settings.get(name)) for name in _ISOLATION_SETTINGS)
         )
         return Transaction(begin, settings, self._backends.reported.values, implicit=implicit, strict=strict)
 
@@ -287,7 +282,5 @@ class Transactions:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
 
 
-_BEGIN = re.compile(
-    r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL
-)
+_BEGIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL)
 _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")
