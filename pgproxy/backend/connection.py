@@ -161,6 +161,12 @@ class BackendConnection(asyncio.Protocol):
             self.cancels_running -= 1
             self._tell_if_quiet()
 
+    def discard(self) -> None:
+        """Nobody wants what is still to come. It must be read all the same: a node that cannot send does not hear
+        a cancel either."""
+        for exchange in self._exchanges:
+            exchange.discard()
+
     def distrust(self) -> None:
         """What is in force here is not known any more: when it is given back, it is closed."""
         self.expires_at = float("-inf")

@@ -85,7 +85,8 @@ class NodePool:
         self._retry_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._reaper = loop.call_later(REAP_INTERVAL_S, self._reap)
+        self._reap_interval_s = min(REAP_INTERVAL_S, settings.idle_timeout_s, settings.lifetime_s)
+        self._reaper = loop.call_later(self._reap_interval_s, self._reap)
 
     # Figures
 
@@ -188,6 +189,7 @@ class NodePool:
     # Becoming clean
 
     def _settle(self, connection: BackendConnection) -> None:
+        connection.discard()
         deadline = self._loop.call_later(SETTLE_TIMEOUT_S, connection.abort)
         unwanted = self._loop.call_later(CANCEL_AFTER_S, self.cancel_running, connection)
 
@@ -307,7 +309,7 @@ class NodePool:
     def _reap(self) -> None:
         """Close what idled too long or lived too long; busy ones get their turn when they are back."""
         now = self._loop.time()
-        self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
+        self._reaper = self._loop.call_later(self._reap_interval_s, self._reap)
         for connection in self._all:
             connection.expired = now > connection.expires_at
         for connection in list(self._idle):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,8 +156,14 @@ class EmbeddedNode:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server's main process and all its children (SIGSTOP stalls the node)."""
-        if self.pid is not None:
-            os.killpg(self.pid, number)
+        if self.pid is None:
+            return
+        os.kill(self.pid, number)
+        # Its children have sessions of their own, so that no process group holds them all.
+        found = subprocess.run(["pgrep", "-P", str(self.pid)], check=False, capture_output=True, text=True)
+        for child in found.stdout.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def _begin_initdb(self, programs: Path) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # an initdb that was interrupted

@@ -110,10 +110,7 @@ def row_count(bound: Bound, arguments: Arguments) -> int | None:
         return int(text)
     if text.upper() in ("NULL", "ALL"):
         return None
-    number = _number(text)
-    if not -(1 << 63) <= number < 1 << 63:
-        raise ProxyError("22003", f'value "{text}" is out of range for type bigint')
-    return number
+    return _number(text)
 
 
 _SURELY_BIGINT = 19  # digits that bigint may not have room for
@@ -126,9 +123,9 @@ _MAX_EXPONENT = 30
 
 def _number(text: str) -> int:
     if integer := _INTEGER.fullmatch(text):
-        return _integer(*integer.groups())
+        return _in_range(_integer(*integer.groups()), "bigint out of range")
     if _DECIMAL.fullmatch(text):
-        return _rounded(Decimal(text.replace(" ", "")))
+        return _in_range(_rounded(Decimal(text.replace(" ", ""))), "bigint out of range")
     if string := _STRING.fullmatch(text):
         return _from_string(string[1].replace("''", "'"))
     raise Refused("this form of LIMIT or OFFSET is not supported across shards", "Write it as a plain number.")
@@ -139,7 +136,13 @@ def _from_string(value: str) -> int:
     integer = _INTEGER.fullmatch(value.strip(" \t\n\v\f\r"))
     if integer is None or re.search(r"[+-]\s", value):
         raise ProxyError("22P02", f'invalid input syntax for type bigint: "{value}"')
-    return _integer(*integer.groups())
+    return _in_range(_integer(*integer.groups()), f'value "{value}" is out of range for type bigint')
+
+
+def _in_range(number: int, message: str) -> int:
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ProxyError("22003", message)
+    return number
 
 
 def _integer(sign: str, digits: str) -> int:

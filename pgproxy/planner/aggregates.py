@@ -11,6 +11,7 @@ from pgproxy.errors import Refused
 from pgproxy.operators.group_merge import Combine
 from pgproxy.operators.types import FLOAT4
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.ordering import InvalidStatementError
 from pgproxy.planner.plan import SqlTemplate
 from pgproxy.planner.scope import Scope, name_span
 from pgproxy.planner.text import Edit, Span, composed
@@ -48,6 +49,15 @@ def is_aggregate(node: object, context: PlanningContext) -> bool:
         or name in context.facts.aggregates
         or bool(node.agg_star or node.agg_distinct or node.agg_order or node.agg_filter or node.agg_within_group)
     )
+
+
+def is_surely_aggregate(node: object, context: PlanningContext) -> bool:
+    """Whether a node calls one of PostgreSQL's own aggregates, so that its errors about their use are certain."""
+    if not isinstance(node, ast.FuncCall) or node.over is not None:
+        return False
+    *schema, name = names_of(node.funcname)
+    builtin = schema == ["pg_catalog"] or (not schema and name in context.facts.builtin_functions)
+    return builtin and name in _SUPPORTED | _OTHERS
 
 
 def aggregates_in(node: object, context: PlanningContext) -> Iterator[ast.Node]:
@@ -91,6 +101,9 @@ def partial_of(scope: Scope, call: ast.Node) -> Partial:
 
 
 def _check_call(scope: Scope, call: ast.FuncCall, schema: list[str], name: str) -> None:
+    inner = aggregates_in(items_of(call.args), scope.context)
+    if is_surely_aggregate(call, scope.context) and any(is_surely_aggregate(one, scope.context) for one in inner):
+        raise InvalidStatementError("aggregate function calls cannot be nested")
     builtin = schema == ["pg_catalog"] or (not schema and name in scope.context.facts.builtin_functions)
     arguments = 0 if call.agg_star and name == "count" else 1
     refusals = (

@@ -18,9 +18,9 @@ from pgproxy.operators.project import Project
 from pgproxy.operators.sort import Sort
 from pgproxy.operators.source import Pipeline, Step
 from pgproxy.operators.values import SortKey
-from pgproxy.planner.aggregates import Partial, aggregates_in, call_span, is_aggregate, partial_of
+from pgproxy.planner.aggregates import Partial, aggregates_in, call_span, is_aggregate, is_surely_aggregate, partial_of
 from pgproxy.planner.limits import RowLimits
-from pgproxy.planner.ordering import SortItem, nulls_come_first, position_of, sort_items
+from pgproxy.planner.ordering import InvalidStatementError, SortItem, nulls_come_first, position_of, sort_items
 from pgproxy.planner.outputs import Output
 from pgproxy.planner.plan import Scatter, SqlTemplate
 from pgproxy.planner.scope import Scope, name_span
@@ -93,6 +93,7 @@ class _Groups:
         self.scope = scope
         self.keys = tuple(keys)
         self._key_prints = {repr(scope.fingerprint(key.node)): index for index, key in enumerate(keys)}
+        self._surely_one_group = not keys and _is_surely_grouped(scope)
         self._partials: list[Partial] = []
         self._partial_prints: dict[str, int] = {}
 
@@ -170,6 +171,8 @@ class _Groups:
             return
         if isinstance(node, ast.ColumnRef):
             name = ".".join(column_name(node) or ("*",))
+            if self._surely_one_group:
+                raise InvalidStatementError(f'column "{name}" must appear in GROUP BY')
             raise Refused(
                 f'column "{name}" beside aggregates must appear in GROUP BY as it is written here',
                 "Put the column into GROUP BY, or an aggregate around it.",
@@ -238,6 +241,13 @@ class _Groups:
         return key.bytewise
 
 
+def _is_surely_grouped(scope: Scope) -> bool:
+    """Whether the statement has HAVING, or an aggregate that is one beyond doubt."""
+    select = scope.select
+    aggregates = aggregates_in((select.targetList or (), select.sortClause or ()), scope.context)
+    return select.havingClause is not None or any(is_surely_aggregate(call, scope.context) for call in aggregates)
+
+
 def _group_keys(scope: Scope, outputs: Sequence[Output]) -> list[GroupKey]:
     keys: list[GroupKey] = []
     clause = scope.clauses.group
@@ -271,6 +281,8 @@ def _group_item(scope: Scope, node: ast.Node, span: Span, outputs: Sequence[Outp
         if output.span is None:
             raise Refused("GROUP BY of a column that * stands for is not supported across shards", "Name the columns.")
         node, span = output.node, output.span
+    if any(is_surely_aggregate(found, scope.context) for found in aggregates_in(node, scope.context)):
+        raise InvalidStatementError("aggregate functions are not allowed in GROUP BY")
     if any(aggregates_in(node, scope.context)):
         raise Refused("aggregate functions are not allowed in GROUP BY", "Group by columns or by other expressions.")
     _refuse_subqueries(node)

@@ -77,7 +77,7 @@ def output_sorted_by(scope: Scope, node: ast.Node, outputs: Sequence[Output], *,
 def position_of(constant: ast.A_Const, count: int, clause: str) -> int:
     """The 0-based output column that a bare integer in ORDER BY or GROUP BY means."""
     if not isinstance(constant.val, ast.Integer):
-        raise Refused(f"a constant in {clause} is not supported", "Leave it out: it orders or groups nothing.")
+        raise InvalidStatementError(f"non-integer constant in {clause}")
     position = constant.val.ival or 0
     if not 1 <= position <= count:
         raise InvalidStatementError(f"{clause} position {position} is not in select list")

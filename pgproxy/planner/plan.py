@@ -28,10 +28,12 @@ class ShardName:
     """Stands in a template where a logical table's name stood.
 
     `aliased` is True when ` AS logical_name` must follow, so that `books.title` still means something.
+    `qualified`: the statement says the schema, which need not be in the search path.
     """
 
     table: Table
     aliased: bool = False
+    qualified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +215,9 @@ class Planned:
     notices: tuple[str, ...] = field(default=())
 
 
-def physical_name(shard: Shard, schema: str) -> str:
-    """The shard's table name, quoted and schema-qualified, as it goes into a statement."""
-    return f"{quote(schema)}.{quote(shard.table)}" if schema != "public" else quote(shard.table)
+def physical_name(shard: Shard, schema: str, *, qualified: bool) -> str:
+    """The shard's table name, quoted, as it goes into a statement. A schema other than `public` is always said."""
+    return f"{quote(schema)}.{quote(shard.table)}" if qualified or schema != "public" else quote(shard.table)
 
 
 def quote(identifier: str) -> str:
@@ -265,7 +267,7 @@ def bind_shard(template: SqlTemplate, shard: Shard | None) -> tuple[Bound, ...]:
     for part in template.parts:
         if isinstance(part, ShardName):
             assert shard is not None, "a statement that names a logical table goes to a shard"
-            name = physical_name(shard, part.table.schema)
+            name = physical_name(shard, part.table.schema, qualified=part.qualified)
             part = f"{name} AS {quote(part.table.name)}" if part.aliased else name
         if isinstance(part, str) and bound and isinstance(bound[-1], str):
             bound[-1] += part

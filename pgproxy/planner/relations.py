@@ -92,7 +92,8 @@ def _range_variables(node: object, ctes: frozenset[str]) -> Iterator[ast.RangeVa
     if written is not None:  # what a statement writes is never a CTE
         yield written
     for child in children_of(node):
-        if child is not clause and child is not written:
+        # FOR UPDATE OF names what FROM has named already, by its alias.
+        if child is not clause and child is not written and not isinstance(child, ast.LockingClause):
             yield from _range_variables(child, ctes)
 
 

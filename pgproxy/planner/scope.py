@@ -190,7 +190,8 @@ def name_edits(source: SourceText, statement: ast.Node, range_var: ast.RangeVar,
     behind = source.token_index(end)
     if behind < len(source.tokens) and source.tokens[behind].name == "ASCII_42":  # `books *`: with its children
         end = source.tokens[behind].end
-    yield Edit(start, end, composed(ShardName(table, aliased=range_var.alias is None)))
+    name = ShardName(table, aliased=range_var.alias is None, qualified=range_var.schemaname is not None)
+    yield Edit(start, end, composed(name))
     if range_var.alias is not None:
         return
     for node in walk(statement):

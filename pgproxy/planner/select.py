@@ -19,6 +19,7 @@ from pgproxy.operators.unique import Unique
 from pgproxy.planner.aggregates import aggregates_in
 from pgproxy.planner.choice import KeyReference, key_choice
 from pgproxy.planner.clauses import select_clauses
+from pgproxy.planner.clock_words import clock_words
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import check_scatter_functions, clock_edits
 from pgproxy.planner.grouping import plan_groups
@@ -52,6 +53,7 @@ def plan_select(select: ast.SelectStmt, source: SourceText, context: PlanningCon
     scatter: Scatter | Refused
     try:
         scatter = _plan_scatter(scope)
+        choice = clock_words(scope).guard(choice)
     except Refused as refused:
         scatter = refused
     effect = Effect.WRITE if select.lockingClause else Effect.READ

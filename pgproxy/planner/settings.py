@@ -106,6 +106,22 @@ def _check_setting(name: str, value: str) -> None:
         raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")
     if name == "client_encoding" and re.sub(r"[^a-z0-9]", "", value) not in _UTF8:
         raise Refused(f'client_encoding "{value}" is not supported', "Use UTF8.")
+    if name == "extra_float_digits" and _is_below_one(value):
+        raise Refused(
+            "extra_float_digits below 1 is not supported: floats are compared across shards by what is shown of them",
+            "Leave it at its default, and round() what is to be shown with fewer digits.",
+        )
+
+
+_ZERO_OR_LESS = re.compile(r"\s*(?:[+-]?0[xo]?0*|-0[xo][0-9a-f]+)\s*")
+
+
+def _is_below_one(value: str) -> bool:
+    """Whether PostgreSQL, which rounds, would read less than 1; what it does not read at all is its to say."""
+    try:
+        return float(value) <= 0.5
+    except ValueError:
+        return _ZERO_OR_LESS.fullmatch(value) is not None
 
 
 def plan_show(_statement: ast.VariableShowStmt, source: SourceText, _context: PlanningContext) -> ToNode:

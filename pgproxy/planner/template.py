@@ -75,10 +75,14 @@ class _Kind(NamedTuple):
     after: re.Pattern[str]
 
 
+# Numbers that fit an integer and those that do not are of different kinds: behind ORDER BY the first are positions,
+# which the normalizer leaves in the template. (A surrogate would be no UTF-8: the normalizer refuses it.)
 _SURE = (
-    _Kind(re.compile(r"[0-9]{1,18}+"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
-    _Kind(re.compile(r"-[0-9]{1,18}+"), re.compile(r"[\s(,]\Z", re.ASCII)),
-    _Kind(re.compile(r"'[^'\\\0]*+'"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
+    _Kind(re.compile(r"[0-9]{1,9}+"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
+    _Kind(re.compile(r"[1-9][0-9]{10,17}+"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
+    _Kind(re.compile(r"-[0-9]{1,9}+"), re.compile(r"[\s(,]\Z", re.ASCII)),
+    _Kind(re.compile(r"-[1-9][0-9]{10,17}+"), re.compile(r"[\s(,]\Z", re.ASCII)),
+    _Kind(re.compile(r"'[^'\\\0\ud800-\udfff]*+'"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
 )
 _REACHES_BACK = re.compile(r"[\w.$'\"]")
 

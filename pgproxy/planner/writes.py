@@ -5,7 +5,7 @@ Which shards a WHERE concerns is `choice`'s. That nothing unsharded is mixed in,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pglast import ast
 
@@ -18,7 +18,7 @@ from pgproxy.planner.plan import Choice, Effect, Sharded
 from pgproxy.planner.relations import Kind, classify
 from pgproxy.planner.scope import name_edits
 from pgproxy.planner.text import SourceText
-from pgproxy.planner.tree import items_of, names_of, walk
+from pgproxy.planner.tree import column_name, items_of, names_of, walk
 from pgproxy.shardmap.facts import ColumnFacts
 from pgproxy.shardmap.model import Table
 from pgproxy.shardmap.placement import Placement
@@ -248,7 +248,23 @@ def _target(statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt, context
             f'a write cannot read sharded table "{others[0].relname}" in a subquery or join',
             "Read the rows first, then write by their keys.",
         )
-    return context.shard_map.tables[target.relname or ""]
+    table = context.shard_map.tables[target.relname or ""]
+    relation = (target.alias.aliasname if target.alias else target.relname) or ""
+    rows = {(name,) for name in (relation, *_ROW_NAMES) if name not in context.table_facts(table).columns}
+    for node in walk(statement):
+        _check_shows_no_shard(column_name(node), rows)
+    return table
+
+
+_ROW_NAMES = ("excluded", "old", "new")
+
+
+def _check_shows_no_shard(name: tuple[str, ...] | None, rows: Collection[tuple[str, ...]]) -> None:
+    """Refuse what is the shard's own: its row type, and its oid."""
+    if name is not None and name in rows:
+        raise Refused(f'a reference to whole rows ("{name[0]}") is not supported', "Name the columns that you need.")
+    if name and name[-1] == "tableoid":
+        raise Refused('the system column "tableoid" of a sharded table is not supported', "Leave it out.")
 
 
 def _sharded(

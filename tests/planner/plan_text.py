@@ -61,8 +61,9 @@ def _part_text(part: Part) -> str:
             return part
         case LiteralRef(index):
             return f"${index + 1}"
-        case ShardName(table, aliased):
-            return f"{{{table.name} AS}}" if aliased else f"{{{table.name}}}"
+        case ShardName(table, aliased, qualified):
+            name = f"{table.schema}.{table.name}" if qualified else table.name
+            return f"{{{name} AS}}" if aliased else f"{{{name}}}"
         case RowBound(limit, offset):
             return _bound_text(limit) if offset is None else f"{_bound_text(limit)}+{_bound_text(offset)}"
         case ClockTime(type_name):

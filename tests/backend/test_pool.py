@@ -1,0 +1,219 @@
+"""Pooled connections: limits and queues, and that only clean ones are handed on, whatever their last client did."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgproxy.shardmap.model import PoolSettings
+from tests.activity import await_nothing_open, await_running, connect, connections, locked, until
+from tests.fix_nodes import LibraryCluster
+from tests.fix_proxy import RunningProxy, running_proxy
+from tests.raw_client import RawClient, query
+
+WEST = "west-library"
+COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
+
+
+def test_who_waits_too_long_for_a_connection_hears_so(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    pool = PoolSettings(size=2, queue_timeout_s=0.1)
+    with running_proxy(library_cluster, tmp_path, pool=pool) as proxy:
+        with proxy.connect() as one, proxy.connect() as two, proxy.connect() as three:
+            for holder in (one, two):
+                holder.execute("BEGIN")
+                holder.execute(COUNT_WEST)
+            for sql in (COUNT_WEST, "SELECT count(*) FROM books", f"SELECT 1; {COUNT_WEST}"):
+                with pytest.raises(psycopg.errors.TooManyConnections, match=WEST):
+                    three.execute(sql)
+            assert three.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()
+            one.execute("COMMIT")
+            assert three.execute(COUNT_WEST).fetchone()
+        await_nothing_open(library_cluster)
+
+
+def test_the_queue_is_limited(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    pool = PoolSettings(size=1, queue_limit=1)
+    with (
+        running_proxy(library_cluster, tmp_path, pool=pool) as proxy,
+        proxy.connect() as holder,
+        proxy.connect() as waiting,
+        proxy.connect() as refused,
+    ):
+        holder.execute("BEGIN")
+        holder.execute(COUNT_WEST)
+        thread = threading.Thread(target=lambda: waiting.execute(COUNT_WEST))
+        thread.start()
+        with proxy.connect(dbname="pgproxy") as admin:
+            until(lambda: "waiting" in str(admin.execute("SHOW CLIENTS").fetchall()), "one waits")
+        with pytest.raises(psycopg.errors.TooManyConnections, match="too many statements wait"):
+            refused.execute(COUNT_WEST)
+        holder.execute("COMMIT")
+        thread.join()
+
+
+def test_no_more_connections_than_the_pool_s_size(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    before = connections(library_cluster, WEST)
+    with running_proxy(library_cluster, tmp_path, pool=PoolSettings(size=3)) as proxy, ThreadPoolExecutor(12) as pool:
+
+        def work(_: int) -> None:
+            with proxy.connect() as client:
+                for _ in range(20):
+                    client.execute(COUNT_WEST)
+                    client.execute("SELECT count(*) FROM books")
+
+        list(pool.map(work, range(12)))
+        own = connections(library_cluster, WEST) - before
+        assert 1 <= len(own) <= 3 + 1, "the pool's and the heartbeat's"
+    until(lambda: not (connections(library_cluster, WEST) & own), "the connections are closed with the proxy")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param([COUNT_WEST], id="routed"),
+        pytest.param(["SELECT count(*) FROM books"], id="scattered"),
+        pytest.param(["SELECT isbn FROM books"], id="rows"),
+        pytest.param(["BEGIN", "SELECT 1", COUNT_WEST], id="in a transaction"),
+        pytest.param(["BEGIN", "SET work_mem = '77MB'", "SELECT count(*) FROM books"], id="with settings"),
+        pytest.param(["UPDATE books SET genre = 'gone' WHERE branch = 'west'"], id="a write"),
+        pytest.param([f"SELECT 1; {COUNT_WEST}"], id="several"),
+        pytest.param(["EXPLAIN ANALYZE SELECT count(*) FROM books"], id="EXPLAIN ANALYZE"),
+    ],
+)
+def test_a_client_that_vanishes_leaves_nothing_running(
+    statements: list[str], small_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    """The statement waits for a lock when its client goes: it must end although the lock stays."""
+    with locked(library_cluster, WEST, "books_b"):
+        client = RawClient.logged_in(small_proxy.conninfo)
+        *first, last = statements
+        for sql in first:
+            client.query(sql)
+        client.send(query(last))
+        await_running(library_cluster, "books_b")
+        client.socket.close()
+        until(lambda: not waiting_for_lock(library_cluster), "the statement has been cancelled")
+        with small_proxy.connect() as other:
+            assert other.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()
+    with small_proxy.connect() as other:
+        assert other.execute("SHOW work_mem").fetchone() == ("4MB",)
+        assert other.execute("SELECT count(*) FROM books WHERE genre = 'gone'").fetchone() == (0,)
+    await_nothing_open(library_cluster)
+
+
+def waiting_for_lock(cluster: LibraryCluster) -> int:
+    with connect(cluster, WEST) as node:
+        return node.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def small_proxy(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    pool = PoolSettings(size=2, queue_timeout_s=10)
+    with running_proxy(library_cluster, tmp_path_factory.mktemp("small"), pool=pool) as proxy:
+        yield proxy
+
+
+def test_clients_that_vanish_in_the_middle_of_their_results(
+    small_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    sql = "SELECT number, repeat('x', 1000) FROM generate_series(1, 1000000) AS number"
+    for _ in range(6):
+        client = RawClient.logged_in(small_proxy.conninfo)
+        client.send(query(sql))
+        assert client.message().kind == "T"
+        client.socket.close()
+    with small_proxy.connect() as other:
+        for number in range(20):
+            assert other.execute(f"SELECT {number}").fetchone() == (number,)
+    await_nothing_open(library_cluster)
+
+
+def test_a_limit_does_not_wait_for_a_slow_shard_s_rest(
+    small_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    """Without ORDER BY any rows will do: those of two shards answer while the third waits for a lock."""
+    with small_proxy.connect() as client, locked(library_cluster, WEST, "books_b"):
+        for _ in range(5):
+            assert len(client.execute("SELECT isbn FROM books LIMIT 4").fetchall()) == 4
+        until(lambda: not waiting_for_lock(library_cluster), "the slow shard's statements have been cancelled")
+    with small_proxy.connect() as client:
+        assert client.execute("SELECT count(*) FROM books").fetchone()[0] > 10
+    await_nothing_open(library_cluster)
+
+
+def test_an_error_on_one_shard_does_not_wait_for_another(
+    small_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    sql = "SELECT 1 / (isbn - isbn) FROM books"
+    with small_proxy.connect() as client, locked(library_cluster, WEST, "books_b"):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            client.execute(sql)
+        until(lambda: not waiting_for_lock(library_cluster), "the other shard's statement has been cancelled")
+        assert client.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()
+    await_nothing_open(library_cluster)
+
+
+def test_old_connections_are_replaced(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, pool=PoolSettings(size=2, lifetime_s=0.1)) as proxy,
+        proxy.connect() as client,
+    ):
+        look = "SELECT pg_backend_pid() FROM books WHERE branch = 'west' LIMIT 1"
+        first = client.execute(look).fetchone()[0]
+        until(lambda: client.execute(look).fetchone()[0] != first, "another connection serves")
+        until(lambda: first not in connections(library_cluster, WEST), "the old one is closed")
+
+
+def test_idle_connections_are_closed(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, pool=PoolSettings(size=2, idle_timeout_s=0.1)) as proxy,
+        proxy.connect() as client,
+    ):
+        look = "SELECT pg_backend_pid() FROM books WHERE branch = 'west' LIMIT 1"
+        first = client.execute(look).fetchone()[0]
+        until(lambda: first not in connections(library_cluster, WEST), "the idle connection is closed")
+        assert client.execute(look).fetchone()[0] != first
+
+
+def test_a_node_with_fewer_connections_than_the_pool_wants(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """The node refuses more: those that it gave serve everyone."""
+    with connect(library_cluster, WEST) as node:
+        node.execute("CREATE ROLE limited SUPERUSER LOGIN")
+        node.execute("ALTER ROLE limited NOSUPERUSER CONNECTION LIMIT 3")
+        node.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO limited")
+    for name in ("downtown-library", "north-library"):
+        with connect(library_cluster, name) as node:
+            node.execute("CREATE ROLE limited SUPERUSER LOGIN")
+    try:
+        with running_proxy(_as_limited(library_cluster), tmp_path, pool=PoolSettings(size=10)) as proxy:
+
+            def work(_: int) -> None:
+                with proxy.connect() as client:
+                    for _ in range(5):
+                        client.execute(COUNT_WEST + " AND pg_sleep(0.005) IS NOT NULL")
+
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(work, range(8)))
+            assert "too many connections for role" in proxy.log_text()
+    finally:
+        for name in library_cluster.nodes:
+            with connect(library_cluster, name) as node:
+                node.execute("DROP OWNED BY limited")
+                node.execute("DROP ROLE limited")
+
+
+def _as_limited(cluster: LibraryCluster) -> LibraryCluster:
+    """The cluster with a shard map that logs in to the nodes as that role."""
+
+    class Limited(LibraryCluster):
+        def shard_map(self, port: int = 6432):  # type: ignore[no-untyped-def]
+            whole = super().shard_map(port)
+            return replace(whole, cluster=replace(whole.cluster, user="limited"))
+
+    return Limited(cluster.nodes)
