@@ -193,7 +193,8 @@ class Worker:
         for name in self.shard_map.nodes:
             if name not in self._down:
                 return name
-        raise NodeFailure(home, "all nodes are down", hint="STATUS; shows the nodes.")
+        hint = 'SHOW NODES in the database "pgproxy" tells since when and why.'
+        raise NodeFailure(home, "all nodes are down", hint=hint)
 
     def start_up_parameters(self, settings: Mapping[str, str]) -> dict[str, str] | None:
         return self._start_ups.get(tuple(settings.items()))

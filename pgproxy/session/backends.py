@@ -38,6 +38,7 @@ class Backends:
         if connection.applied is not self.settings and connection.applied != self.settings:
             try:
                 await self.apply_settings(connection)
+                self.check_cancelled()
             except BaseException:
                 self.give_back(connection)
                 raise
@@ -84,6 +85,12 @@ class Backends:
         """What was cancelled before does not concern the statement that begins now."""
         self._cancelled = False
 
+    def check_cancelled(self) -> None:
+        """Raise 57014 if the cancel came while nothing ran that a node could have cancelled: between the steps
+        that lead to the statement itself."""
+        if self._cancelled:
+            raise ProxyError("57014", "canceling statement due to user request")
+
     def cancel(self) -> None:
         """Cancel the running statement wherever it runs or waits. Without one, nothing happens."""
         self._cancelled = True
@@ -99,8 +106,7 @@ class Backends:
         try:
             while not lease.done:
                 await self._client.wait()
-                if self._cancelled:
-                    raise ProxyError("57014", "canceling statement due to user request")
+                self.check_cancelled()
         except BaseException:
             pool.withdraw(lease)
             raise

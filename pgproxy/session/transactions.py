@@ -67,6 +67,7 @@ class Transactions:
             self._check_may_write(transaction, node)
         if connection is None:
             connection = await self._join(transaction, node)
+            self._backends.check_cancelled()
         if effect is Effect.WRITE:
             transaction.writer = node
         return connection
