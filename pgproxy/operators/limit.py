@@ -83,10 +83,10 @@ def bounds(
 ) -> tuple[int | None, int]:
     """LIMIT (None: all) and OFFSET as numbers. Closes the inputs if they are in error, as PostgreSQL words it."""
     try:
-        skipped = row_count(offset, arguments)  # PostgreSQL looks at OFFSET first
+        # PostgreSQL looks at OFFSET first, and at what it is worth only when both are bigints.
+        skipped, wanted = row_count(offset, arguments), row_count(limit, arguments)
         if skipped is not None and skipped < 0:
             raise ProxyError("2201X", "OFFSET must not be negative")
-        wanted = row_count(limit, arguments)
         if wanted is not None and wanted < 0:
             raise ProxyError("2201W", "LIMIT must not be negative")
     except ProxyError:

@@ -24,8 +24,19 @@ _WORD = re.compile(r"(?<![^\W\d_])(?:now|today|tomorrow|yesterday)(?![^\W\d_])",
 _TIMELESS = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
 _KIND = enums.A_Expr_Kind
 _COMPARISONS = frozenset(
-    getattr(_KIND, f"AEXPR_{name}")
-    for name in "OP OP_ANY OP_ALL DISTINCT NOT_DISTINCT IN LIKE ILIKE SIMILAR BETWEEN NOT_BETWEEN".split()
+    {
+        _KIND.AEXPR_OP,
+        _KIND.AEXPR_OP_ANY,
+        _KIND.AEXPR_OP_ALL,
+        _KIND.AEXPR_DISTINCT,
+        _KIND.AEXPR_NOT_DISTINCT,
+        _KIND.AEXPR_IN,
+        _KIND.AEXPR_LIKE,
+        _KIND.AEXPR_ILIKE,
+        _KIND.AEXPR_SIMILAR,
+        _KIND.AEXPR_BETWEEN,
+        _KIND.AEXPR_NOT_BETWEEN,
+    }
 )
 
 

@@ -106,6 +106,8 @@ def _check_setting(name: str, value: str) -> None:
         raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")
     if name == "client_encoding" and re.sub(r"[^a-z0-9]", "", value) not in _UTF8:
         raise Refused(f'client_encoding "{value}" is not supported', "Use UTF8.")
+    if name == "transform_null_equals" and value not in OFF:
+        raise Refused("transform_null_equals is not supported: x = NULL is never true", "Write x IS NULL.")
     if name == "extra_float_digits" and _is_below_one(value):
         raise Refused(
             "extra_float_digits below 1 is not supported: floats are compared across shards by what is shown of them",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
 from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.differential.compare import Server
 from tests.differential.data import SHARDS, SUBJECTS, Subject, load_node, load_reference
+from tests.differential.key_tables import KEY_TABLES, REFERENCE_TABLE, load_key_tables
 from tests.fix_nodes import LibraryCluster, node_directory
 from tests.fix_proxy import running_proxy
 
@@ -25,11 +27,14 @@ class Sides:
 
 
 class DifferentialCluster(LibraryCluster):
-    """Three nodes with the tables of `data.SUBJECTS`."""
+    """Three nodes with the tables of `data.SUBJECTS` and `key_tables.KEY_TABLES`."""
 
     def shard_map(self, port: int = 6432) -> ShardMap:
         library = library_map(list(self.nodes.values()), port)
-        return replace(library, tables={subject.name: sharded(subject) for subject in SUBJECTS})
+        tables = [*map(sharded, SUBJECTS), *(table.mapped() for table in KEY_TABLES)]
+        return replace(
+            library, tables={table.name: table for table in tables}, reference_tables=frozenset({REFERENCE_TABLE})
+        )
 
 
 def sharded(subject: Subject) -> Table:
@@ -76,6 +81,9 @@ def _load(reference: EmbeddedNode, nodes: list[EmbeddedNode], seed: int) -> None
             with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as part:
                 load_node(part, shard, whole)
         whole.execute("DROP SCHEMA layout CASCADE")
+        with ExitStack() as opened:
+            parts = [opened.enter_context(psycopg.connect(node.conninfo(DATABASE), autocommit=True)) for node in nodes]
+            load_key_tables(whole, dict(zip(SHARDS, parts, strict=True)))
 
 
 def _both(reference: EmbeddedNode, nodes: list[EmbeddedNode], directory: Path) -> Iterator[Sides]:

@@ -126,6 +126,14 @@ class Generator:
             f"{column} < {other}", f"{column} = {one} OR {column} = {other}", f"{column} NOT IN ({several})",
             f"{column} = {one} AND {column} = {other}", f"{column} > {one} AND {column} <= {other}",
             f"{column} <> {one}", f"{column} IS NOT NULL", f"{column} IS NULL", f"{column} = NULL",
+            f"{column} IS NOT DISTINCT FROM {one}", f"{column} IS DISTINCT FROM {one}",
+            f"{column} <> ALL (ARRAY[{several}])", f"(({column}))=({one})",
+            f"{column} BETWEEN SYMMETRIC {other} AND {one}", f"{column} NOT BETWEEN {one} AND {other}",
+            f"({column}, {column}) = ({one}, {other})", f"({column}, 1) < ({one}, 2)",
+            f"({column}) IN (({one}), {other}, NULL)", f"coalesce({column}, {other}) = {one}",
+            f"CASE {column} WHEN {one} THEN true ELSE {column} = {other} END",
+            f"({column} = {one}) IS NOT FALSE", f"({column} = {one}) = ({column} = {other})",
+            f"{column} = /* {column} = */ {one}", f"{column} -- = {other}\n= {one}", f"{column}=\n\t{one}",
         ]  # fmt: skip
         return self.dice.choice(forms)
 
@@ -214,6 +222,34 @@ class Generator:
         limit, offset = self.window()
         where = (key, *self.where(subject, prefix)[:1])
         return Select(shape, items, relation, where, order=order, limit=limit, offset=offset)
+
+    def again(self, shape: str) -> Select:
+        """A few templates, often, so that their plans are found by their texts; constants change, at times in kind."""
+        subject = self.dice.choice((MEASURES, READINGS, PATRONS))
+        key = subject.field(subject.key)
+        field = self.dice.choice([field for field in subject.fields if field is not key][:2])
+        first, second = self._odd_literal(key), self._odd_literal(field) if self.chance(0.8) else "NULL"
+        conditions = self.dice.choice(
+            (
+                (f"{key.name} = {first}",),
+                (f"{key.name} IN ({first}, {self.dice.choice(key.literals)})", f"{field.name} <> {second}"),
+                (f"{key.name} = {first} OR {field.name} = {second}",),
+            )
+        )
+        order = tuple(SortKey(name, name) for name in subject.primary_key.split(", "))
+        items = (*(Item(one.sql) for one in order), Item(field.name))
+        limit = self.dice.choice(("1", "2", "5", "99999999999"))
+        return Select(shape, items, subject.name, conditions, order=order, limit=limit)
+
+    def _odd_literal(self, field: Field) -> str:
+        """Mostly a plain constant; sometimes one that only looks like it."""
+        if self.chance(0.7):
+            return self.dice.choice(field.literals)
+        if self.chance(0.5):
+            return self.literal(field)
+        plain = field.literals[0] if field.literals[0].startswith("'") else f"'{field.literals[0]}'"
+        odd = (f"E{plain}", f"{plain} -- {plain}\n", f"/* {plain} */ {plain}", f"({plain})", f"(SELECT {plain})")
+        return self.dice.choice((*odd, f"{plain}\n''", "'--'", "'/*'") if _family(field) == "text" else odd)
 
     def ordered(self, shape: str) -> Select:
         subject = self.subject()
@@ -488,6 +524,7 @@ FAILING = (
 SHAPES: dict[str, tuple[Callable[[Generator, str], Statement], int]] = {
     "plain": (Generator.plain, 12),
     "pinned": (Generator.pinned, 12),
+    "again": (Generator.again, 10),
     "ordered": (Generator.ordered, 22),
     "limited": (Generator.limited, 8),
     "distinct": (Generator.distinct, 10),

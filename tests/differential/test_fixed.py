@@ -5,6 +5,9 @@ Where a statement has ORDER BY, it names a total order, and the rows must come i
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from pathlib import Path
+
 import pytest
 
 from tests.differential.compare import REFUSED, Answer, Verdict, compare, same_rows
@@ -356,6 +359,37 @@ def test_several_statements(sql: str, sides: Sides) -> None:
     assert [(one.tag, one.sqlstate) for one in got] == [(one.tag, one.sqlstate) for one in want]
     for mine, its in zip(got, want, strict=True):
         assert_same(mine, its, ordered=True)
+
+
+THEMES = Path(__file__).parent / "themes"
+"""A statement per line, run in order in one session. `! ` says that the proxy refuses it; ⏎ is a line's end in it."""
+
+
+@pytest.mark.parametrize("theme", sorted(path.stem for path in THEMES.glob("*.sql")))
+def test_theme(theme: str, sides: Sides) -> None:
+    wrong = []
+    for line in (THEMES / f"{theme}.sql").read_text().splitlines():
+        if not line.startswith("#"):
+            refused = line.startswith("! ")
+            why = differs(line.removeprefix("! ").replace("⏎", "\n"), sides, refused=refused)
+            wrong += [f"{line}\n  {why}"] if why else []
+    sides.proxy.close()  # settings must not reach the next test
+    sides.reference.close()
+    assert not wrong, "\n".join(wrong)
+
+
+def differs(sql: str, sides: Sides, *, refused: bool) -> str | None:
+    """What is wrong with the proxy's answers to a Query of one or several statements."""
+    got = sides.proxy.run_all(sql)
+    if refused or REFUSED in [one.sqlstate for one in got]:
+        return None if refused and got[-1].sqlstate == REFUSED and got[-1].hint else f"{got[-1]}"
+    want = sides.reference.run_all(sql)
+    for mine, its in zip_longest(got, want, fillvalue=Answer(tag="no answer")):
+        same = (mine.sqlstate, mine.columns, mine.tag) == (its.sqlstate, its.columns, its.tag)
+        ordered = "order by" in sql.lower()
+        if not same or same_rows(mine.rows, its.rows) or (ordered and mine.rows != its.rows):
+            return f"proxy: {mine}\n  reference: {its}"
+    return None
 
 
 def test_literals_do_not_stick(sides: Sides) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -52,6 +53,21 @@ def test_expressions_and_their_description(environment: FakeEnvironment) -> None
         ("share", NUMERIC),
         ("?column?", TEXT),
     ]
+
+
+def test_columns_that_stay_as_they_are_keep_their_modifiers(environment: FakeEnvironment) -> None:
+    """A group key of numeric(10,2) or varchar(5) beside an expression: the VALUES list that carries it has none."""
+    key, code, amount = (
+        replace(column, type_modifier=modifier)
+        for column, modifier in zip(columns(k=NUMERIC, code=TEXT, sum=NUMERIC), ((10 << 16 | 2) + 4, 9, 7), strict=True)
+    )
+    step = Evaluate(("v.c2, v.c1, v.c1 + v.c3, v.c3 AS again, v.c1",), unchanged=(1, 0, None, 2, None))
+    for rows in ([("1.50", "abc", "2")], []):
+        source = FakeSource((key, code, amount), rows)
+        described, batches = asyncio.run(drain(open_steps(step, [source], environment=environment)))
+        assert [column.type_modifier for column in described] == [9, key.type_modifier, -1, 7, -1]
+        assert [column.name for column in described] == ["c2", "c1", "?column?", "again", "c1"]
+        assert [row for batch in batches for row in batch] == [("abc", "1.50", "3.50", "2", "1.50")][: len(rows)]
 
 
 def test_filter_and_literals(environment: FakeEnvironment) -> None:

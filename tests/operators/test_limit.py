@@ -97,6 +97,22 @@ def test_negative(limit: int | None, offset: int | None, message: str) -> None:
     assert source.closed
 
 
+@pytest.mark.parametrize(
+    ("limit", "offset", "sqlstate", "message"),
+    [
+        ("'x'", "-1", "22P02", 'invalid input syntax for type bigint: "x"'),
+        ("1e19", "-1", "22003", "bigint out of range"),
+        ("9223372036854775808", "0", "22003", "bigint out of range"),
+        ("'9223372036854775808'", "0", "22003", 'value "9223372036854775808" is out of range for type bigint'),
+    ],
+)
+def test_no_bigint(limit: str, offset: str, sqlstate: str, message: str) -> None:
+    """What is no bigint is wrong before anything is negative."""
+    with pytest.raises(ProxyError, match=message) as caught:
+        run(Limit(LiteralRef(0), LiteralRef(1)), [FakeSource(N, FIVE)], literals=(limit, offset))
+    assert caught.value.sqlstate == sqlstate
+
+
 @pytest.mark.parametrize("literal", ["B'1'", "$$5$$", "U&'5'", "true"])
 def test_other_forms_are_refused(literal: str) -> None:
     with pytest.raises(Refused):
