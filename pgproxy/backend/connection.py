@@ -313,14 +313,25 @@ class BackendConnection(asyncio.Protocol):
         return at
 
     def _take_apart(self, data: bytes, at: int, exchange: Exchange) -> int:
-        """Handle one message, or one run of DataRows."""
-        if data[at] == DATA_ROW:
-            following, count = scan_rows(data, at)
-            if count and exchange.mode is Mode.ROWS:
-                rows = data if at == 0 and following == len(data) else data[at:following]
-                exchange.put(Batch(rows, count), following - at)
-            return following
-        return self._handle(data, at, exchange)
+        """Handle whole messages and runs of DataRows, up to ReadyForQuery or the end of the data."""
+        end = len(data)
+        while end - at >= HEADER_BYTES:
+            kind = data[at]
+            if kind == DATA_ROW:
+                following, count = scan_rows(data, at)
+                if not count:
+                    break
+                if exchange.mode is Mode.ROWS:
+                    rows = data if at == 0 and following == end else data[at:following]
+                    exchange.put(Batch(rows, count), following - at)
+            else:
+                following = self._handle(data, at, exchange)
+                if following == at:
+                    break
+            at = following
+            if kind == wire.READY_FOR_QUERY:
+                break
+        return at
 
     def _handle(self, data: bytes, at: int, exchange: Exchange | None) -> int:
         if len(data) - at < HEADER_BYTES:

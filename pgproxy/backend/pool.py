@@ -57,6 +57,14 @@ class PoolCounts:
     lost: int = 0
 
 
+@dataclass(slots=True)
+class _Settling:
+    """A connection that was given back before it was clean."""
+
+    since: float
+    cancelled: bool = False
+
+
 class NodePool:
     """All connections to one node. Everything happens on one event loop; nothing here blocks."""
 
@@ -80,6 +88,8 @@ class NodePool:
         self._queue: deque[Lease] = deque()  # oldest first
         self._queue_timer: asyncio.TimerHandle | None = None
         self._serving = 0
+        self._settling: dict[BackendConnection, _Settling] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
         self._connecting = 0
         self._backoff_s = 0.0
         self._retry_at = 0.0
@@ -172,8 +182,9 @@ class NodePool:
         """Close every connection and stop. Waiting leases fail with 57P01."""
         self._closed = True
         self._reaper.cancel()
-        if self._queue_timer is not None:
-            self._queue_timer.cancel()
+        for timer in (self._queue_timer, self._sweeper):
+            if timer is not None:
+                timer.cancel()
         self._fail_queue(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
         for task in self._tasks:
             task.cancel()
@@ -190,22 +201,35 @@ class NodePool:
 
     def _settle(self, connection: BackendConnection) -> None:
         connection.discard()
-        deadline = self._loop.call_later(SETTLE_TIMEOUT_S, connection.abort)
-        unwanted = self._loop.call_later(CANCEL_AFTER_S, self.cancel_running, connection)
-
-        def quiet(connection: BackendConnection) -> None:
-            deadline.cancel()
-            unwanted.cancel()
-            connection.on_quiet = None
-            if connection.status != IDLE:
-                # Left inside a transaction: ROLLBACK would also undo settings that `applied` tells of.
-                self._retire(connection)
-            else:
-                self.release(connection)
-
-        connection.on_quiet = quiet
+        connection.on_quiet = self._quiet
         if not connection.busy and not connection.cancels_running:
-            quiet(connection)
+            self._quiet(connection)
+            return
+        self._settling[connection] = _Settling(self._loop.time())
+        if self._sweeper is None:  # one timer for all, as most settle before it fires
+            self._sweeper = self._loop.call_later(CANCEL_AFTER_S, self._sweep)
+
+    def _quiet(self, connection: BackendConnection) -> None:
+        connection.on_quiet = None
+        self._settling.pop(connection, None)
+        if connection.status != IDLE:
+            # Left inside a transaction: ROLLBACK would also undo settings that `applied` tells of.
+            self._retire(connection)
+        else:
+            self.release(connection)
+
+    def _sweep(self) -> None:
+        """Cancel what has gone on for a while, close what does not end even so."""
+        self._sweeper = None
+        now = self._loop.time() + TIMER_SLACK_S
+        for connection, settling in list(self._settling.items()):
+            if now - settling.since > SETTLE_TIMEOUT_S:
+                connection.abort()
+            elif now - settling.since >= CANCEL_AFTER_S and not settling.cancelled:
+                settling.cancelled = True
+                self.cancel_running(connection)
+        if self._settling:
+            self._sweeper = self._loop.call_later(CANCEL_AFTER_S, self._sweep)
 
     # The queue
 
@@ -302,6 +326,7 @@ class NodePool:
 
     def _forget(self, connection: BackendConnection) -> None:
         self._all.discard(connection)
+        self._settling.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
         self._grow()
