@@ -33,6 +33,10 @@ class Reassembler:
         return bool(self._pieces)
 
     @property
+    def first_byte(self) -> int | None:
+        return self._pieces[0][0] if self._pieces else None
+
+    @property
     def held_bytes(self) -> int:
         return sum(map(len, self._pieces))
 
@@ -78,6 +82,13 @@ class FrameReader:
         self._at = 0
 
     @property
+    def next_kind(self) -> int | None:
+        """The type of the message that follows those taken, as far as it has begun to arrive."""
+        if self._at < len(self._buffer):
+            return self._buffer[self._at]
+        return self._waiting.first_byte
+
+    @property
     def empty(self) -> bool:
         """All that was fed has been taken."""
         return self._at >= len(self._buffer) and not self._waiting.holds
@@ -121,6 +132,11 @@ class FrameReader:
     def _keep(self, missing: int) -> None:
         self._waiting.keep(self._buffer[self._at :], missing)
         self._buffer, self._at = b"", 0
+
+
+def first_message_end(data: bytes) -> int:
+    """Where the message that `data` begins with ends."""
+    return 1 + int(_LENGTH(data, 1)[0])
 
 
 def scan_rows(data: bytes, at: int) -> tuple[int, int]:
