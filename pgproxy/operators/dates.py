@@ -15,6 +15,7 @@ _ISO = re.compile(
 _INFINITY = {b"infinity": 1 << 80, b"-infinity": -1 << 80}
 _DAY_US = 86_400_000_000
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
+_LOCAL_EPOCH = datetime(1, 1, 1)  # noqa: DTZ001 - of timestamps without time zone
 _MICROSECOND = timedelta(microseconds=1)
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # the Gregorian calendar repeats
 
@@ -56,8 +57,11 @@ def date_key(value: bytes) -> int:
 def timestamp_key(value: bytes) -> int:
     if value in _INFINITY:
         return _INFINITY[value]
-    days, time_us, _ = _iso_parts(value)
-    return days * _DAY_US + time_us
+    try:
+        return (datetime.fromisoformat(value.decode()) - _LOCAL_EPOCH) // _MICROSECOND
+    except (ValueError, TypeError):  # a year that datetime does not have, or not ISO, or with an offset
+        days, time_us, _ = _iso_parts(value)
+        return days * _DAY_US + time_us
 
 
 def timestamptz_key(value: bytes) -> int:
@@ -70,6 +74,17 @@ def timestamptz_key(value: bytes) -> int:
         if zone is None:
             raise ValueError("no offset") from None
         return days * _DAY_US + time_us - _zone_us(zone)
+
+
+_TIME = re.compile(rb"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?")
+
+
+def time_us(value: bytes) -> int:
+    """Microseconds of the day; `24:00:00` is a time too."""
+    match = _TIME.fullmatch(value)
+    if match is None:
+        raise ValueError("not in ISO style")
+    return _time_us(*match.groups())
 
 
 _TIMETZ = re.compile(rb"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?([+-]\d\d(?::\d\d(?::\d\d)?)?)")
@@ -95,10 +110,15 @@ def interval_key(value: bytes) -> int:
     """PostgreSQL compares intervals as if a month had 30 days and a day 24 hours (interval_cmp_value)."""
     if value in _INFINITY:
         return _INFINITY[value]
+    months, days, us = interval_parts(value)
+    return (months * 30 + days) * _DAY_US + us
+
+
+def interval_parts(value: bytes) -> tuple[int, int, int]:
+    """Months, days and microseconds of a finite interval, each with its own sign."""
     match = _INTERVAL.fullmatch(value)
     if match is None or not value or value.endswith(b" "):
         raise ValueError("not in IntervalStyle postgres")
     years, months, days, sign, *clock = match.groups()
     us = _time_us(*clock)
-    whole_days = (int(years or 0) * 12 + int(months or 0)) * 30 + int(days or 0)
-    return whole_days * _DAY_US + (-us if sign == b"-" else us)
+    return int(years or 0) * 12 + int(months or 0), int(days or 0), -us if sign == b"-" else us

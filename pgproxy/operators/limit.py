@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from pgproxy.errors import ProxyError, Refused
-from pgproxy.operators.arguments import Arguments, LiteralRef, ValueRef
+from pgproxy.operators.arguments import UNKNOWN_PARAMETER, Arguments, LiteralRef
 from pgproxy.operators.batches import first_rows, without_first_rows
 from pgproxy.operators.inputs import Operator
 from pgproxy.operators.source import Batch, Environment, RowSource
 from pgproxy.wire.rows import Column
 
-Bound = ValueRef | int | None
+Bound = LiteralRef | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,6 @@ def row_count(bound: Bound, arguments: Arguments) -> int | None:
     """
     if bound is None or isinstance(bound, int):
         return bound
-    if not isinstance(bound, LiteralRef):
-        raise Refused("parameters in LIMIT are not supported across shards", "Write the number into the statement.")
     text = arguments.literals[bound.index].strip()
     if text.isdecimal() and text.isascii() and len(text) < _SURELY_BIGINT:  # nearly always
         return int(text)
@@ -128,6 +126,11 @@ def _number(text: str) -> int:
         return _in_range(_rounded(Decimal(text.replace(" ", ""))), "bigint out of range")
     if string := _STRING.fullmatch(text):
         return _from_string(string[1].replace("''", "'"))
+    if text == UNKNOWN_PARAMETER:
+        raise Refused(
+            "the value of this parameter in LIMIT or OFFSET is not one that the proxy reads",
+            "Bind an integer, or write the number into the statement.",
+        )
     raise Refused("this form of LIMIT or OFFSET is not supported across shards", "Write it as a plain number.")
 
 

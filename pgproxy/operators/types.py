@@ -11,10 +11,14 @@ INT2 = 21
 INT4 = 23
 TEXT = 25
 OID = 26
+JSON = 114
+CIDR = 650
 FLOAT4 = 700
 FLOAT8 = 701
+UNKNOWN = 705
 MACADDR8 = 774
 MACADDR = 829
+INET = 869
 BPCHAR = 1042
 VARCHAR = 1043
 DATE = 1082
@@ -26,7 +30,76 @@ TIMETZ = 1266
 BIT = 1560
 VARBIT = 1562
 NUMERIC = 1700
+CSTRING = 2275
+VOID = 2278
 UUID = 2950
+JSONB = 3802
+
+# Range type → type of its bounds.
+RANGES = {
+    3904: INT4,
+    3906: NUMERIC,
+    3908: TIMESTAMP,
+    3910: TIMESTAMPTZ,
+    3912: DATE,
+    3926: INT8,
+}
+
+# Multirange type → range type.
+MULTIRANGES = {
+    4451: 3904,
+    4532: 3906,
+    4533: 3908,
+    4534: 3910,
+    4535: 3912,
+    4536: 3926,
+}
+
+# Array type → element type.
+ELEMENTS = {
+    199: JSON,
+    651: CIDR,
+    775: MACADDR8,
+    1000: BOOL,
+    1001: BYTEA,
+    1002: CHAR,
+    1003: NAME,
+    1005: INT2,
+    1007: INT4,
+    1009: TEXT,
+    1014: BPCHAR,
+    1015: VARCHAR,
+    1016: INT8,
+    1021: FLOAT4,
+    1022: FLOAT8,
+    1028: OID,
+    1040: MACADDR,
+    1041: INET,
+    1115: TIMESTAMP,
+    1182: DATE,
+    1183: TIME,
+    1185: TIMESTAMPTZ,
+    1187: INTERVAL,
+    1231: NUMERIC,
+    1263: CSTRING,
+    1270: TIMETZ,
+    1561: BIT,
+    1563: VARBIT,
+    2951: UUID,
+    3807: JSONB,
+    3905: 3904,
+    3907: 3906,
+    3909: 3908,
+    3911: 3910,
+    3913: 3912,
+    3927: 3926,
+    6150: 4451,
+    6151: 4532,
+    6152: 4533,
+    6153: 4534,
+    6155: 4535,
+    6157: 4536,
+}
 
 _NAMES = {
     BOOL: "boolean",
@@ -38,14 +111,14 @@ _NAMES = {
     INT4: "integer",
     TEXT: "text",
     OID: "oid",
-    114: "json",
+    JSON: "json",
     FLOAT4: "real",
     FLOAT8: "double precision",
     MACADDR8: "macaddr8",
     790: "money",
     MACADDR: "macaddr",
-    650: "cidr",
-    869: "inet",
+    CIDR: "cidr",
+    INET: "inet",
     BPCHAR: "bpchar",
     VARCHAR: "character varying",
     DATE: "date",
@@ -58,7 +131,7 @@ _NAMES = {
     VARBIT: "bit varying",
     NUMERIC: "numeric",
     UUID: "uuid",
-    3802: "jsonb",
+    JSONB: "jsonb",
 }
 
 # As a cast writes them. `bit` would mean bit(1), so the catalog's own names where they differ.
