@@ -16,7 +16,8 @@ Key = str | tuple[str, ...]
 class CachedPlan:
     """What is known of one template. `plan` None: only with the constants `pins` is the plan known (see `key_for`).
 
-    `extra_literals` are constants that the planner added to the text, behind all of the client's.
+    `extra_literals` stand behind all of the client's constants: those that the planner added to the text, then an
+    unknown value for each of the statement's `parameters`.
     """
 
     template: str
@@ -26,6 +27,7 @@ class CachedPlan:
     extra_literals: tuple[str, ...] = ()
     default_limit: int | None = None
     notices: tuple[str, ...] = ()
+    parameters: int = 0
     extract: Extract = never
     calls: int = 1
     calls_when_swept: int = 1
@@ -39,7 +41,7 @@ class CachedPlan:
 
     def key_for(self, literals: tuple[str, ...]) -> Key:
         """The key of the plan that holds for the pinned ones of these constants."""
-        return (self.template, *(literals[index] for index in self.pins))
+        return (self.template, str(self.parameters), *(literals[index] for index in self.pins))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ Shards = tuple[int, ...]
 _Literals = tuple[str, ...]
 _Choose = Callable[[_Literals], Shards]
 
+INT8_OID = 20
 _FLIPPED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 # Casts that give the key's own type: (type of the key, names it may be cast to). Type modifiers could change
 # the value, and other types compare by their own rules.
@@ -32,7 +33,7 @@ _INTEGERS = frozenset({"int2", "int4", "int8"})
 _TEXTS = frozenset({"text", "varchar"})
 _CAST_NAMES = {
     16: frozenset({"bool"}),
-    20: _INTEGERS,
+    INT8_OID: _INTEGERS,
     21: _INTEGERS,
     23: _INTEGERS,
     25: _TEXTS,
@@ -90,7 +91,6 @@ class _Reader:
         self._key = key
         self._placement = placement
         self._source = source
-        self._casts = _CAST_NAMES.get(placement.key_type.oid, frozenset())
         self._seen: dict[str, Shards] = {}
         self._ordered = key.column.bytewise or placement.key_type.oid not in TEXT_OIDS
 
@@ -120,8 +120,19 @@ class _Reader:
         return None if reader is None or operator is None else reader(self, node, operator)
 
     def _read_operator(self, node: ast.A_Expr, operator: str) -> _Constraint | None:
-        left: object = node.lexpr
-        right: object = node.rexpr
+        if isinstance(node.lexpr, ast.RowExpr):
+            return self._equal_rows(node.lexpr, node.rexpr) if operator == "=" else None
+        return self._read_comparison(node.lexpr, operator, node.rexpr)
+
+    def _equal_rows(self, left: ast.RowExpr, right: object) -> _Constraint | None:
+        """(a, b) = (x, y) is a = x AND b = y."""
+        if not isinstance(right, ast.RowExpr):
+            return None
+        pairs = zip(items_of(left.args), items_of(right.args), strict=False)
+        parts = [self._read_comparison(one, "=", other) for one, other in pairs]
+        return _all_of([part for part in parts if part is not None])
+
+    def _read_comparison(self, left: object, operator: str, right: object) -> _Constraint | None:
         if self._key.matches(right):
             left, right, operator = right, left, _FLIPPED.get(operator, "")
         literal = self._literal(right)
@@ -132,6 +143,10 @@ class _Reader:
         return self._compare(literal, operator) if operator in _FLIPPED else None
 
     def _read_in(self, node: ast.A_Expr, operator: str) -> _Constraint | None:
+        if operator == "=" and isinstance(node.lexpr, ast.RowExpr):
+            rows = [self._equal_rows(node.lexpr, row) for row in items_of(node.rexpr)]
+            known = [row for row in rows if row is not None]
+            return _any_of(known) if len(known) == len(rows) else None
         return self._one_of(node.rexpr) if operator == "=" and self._key.matches(node.lexpr) else None
 
     def _read_any(self, node: ast.A_Expr, operator: str) -> _Constraint | None:
@@ -142,7 +157,7 @@ class _Reader:
             array = array.arg
         if isinstance(array, ast.A_ArrayExpr):
             return self._one_of(array.elements)
-        literal = self._source.literal_of(array) if isinstance(array, ast.A_Const) else None
+        literal = self._source.value_of(array)
         return None if literal is None else self._in_array(literal)
 
     def _read_between(self, node: ast.A_Expr, _operator: str) -> _Constraint | None:
@@ -168,29 +183,19 @@ class _Reader:
             home = placement.shard_of(NULL)
             return () if home is None else (home,)
 
-        return _Constraint(choose, f"{self._key.column.name} IS NOT DISTINCT FROM ${literal + 1}")
+        return _Constraint(choose, f"{self._key.column.name} IS NOT DISTINCT FROM {self._source.shown(literal)}")
 
     def _literal(self, node: object) -> int | None:
         """The literal that a node is, perhaps cast to the key's own type."""
         if isinstance(node, ast.TypeCast) and self._is_own_cast(node.typeName, dimensions=0):
             node = node.arg
-        return self._source.literal_of(node) if isinstance(node, ast.A_Const) else None
+        return self._source.value_of(node)
 
     def _is_own_cast(self, name: ast.TypeName | None, dimensions: int) -> bool:
-        if name is None:
-            return False
-        *schema, bare = names_of(name.names)
-        return (
-            schema in ([], ["pg_catalog"])
-            and bare in self._casts
-            and not name.typmods
-            and not name.setof
-            and not name.pct_type
-            and len(name.arrayBounds or ()) == dimensions
-        )
+        return is_own_cast(name, self._placement.key_type.oid, dimensions)
 
     def _equal(self, literal: int) -> _Constraint:
-        return _Constraint(self._equal_to(literal), f"{self._key.column.name} = ${literal + 1}")
+        return _Constraint(self._equal_to(literal), f"{self._key.column.name} = {self._source.shown(literal)}")
 
     def _equal_to(self, literal: int) -> _Choose:
         """The hot path: one dictionary look-up for a constant that was seen before."""
@@ -212,7 +217,7 @@ class _Reader:
         literals = [self._literal(node) for node in items_of(nodes)]
         if not literals or None in literals:
             return None
-        places = ", ".join(f"${literal + 1}" for literal in literals if literal is not None)
+        places = ", ".join(self._source.shown(literal) for literal in literals if literal is not None)
         choices = [self._equal_to(literal) for literal in literals if literal is not None]
         return _Constraint(_union(choices), f"{self._key.column.name} IN ({places})")
 
@@ -227,7 +232,7 @@ class _Reader:
             values = plain[1].split(",")
             return tuple(sorted({shard for text in values for shard in placement.shards_of_equal(parse(text))}))
 
-        return _Constraint(choose, f"{self._key.column.name} = ANY (${literal + 1})")
+        return _Constraint(choose, f"{self._key.column.name} = ANY ({self._source.shown(literal)})")
 
     def _compare(self, literal: int, operator: str) -> _Constraint | None:
         if not self._ordered:
@@ -242,7 +247,22 @@ class _Reader:
             return placement.shards_of_range(None, False, parse(literals[literal]), inclusive)
 
         choose = above if operator[0] == ">" else below
-        return _Constraint(choose, f"{self._key.column.name} {operator} ${literal + 1}")
+        return _Constraint(choose, f"{self._key.column.name} {operator} {self._source.shown(literal)}")
+
+
+def is_own_cast(name: ast.TypeName | None, type_oid: int, dimensions: int = 0) -> bool:
+    """Whether a cast to the named type leaves the values of a type (or of arrays of it) as they are."""
+    if name is None:
+        return False
+    *schema, bare = names_of(name.names)
+    return (
+        schema in ([], ["pg_catalog"])
+        and bare in _CAST_NAMES.get(type_oid, ())
+        and not name.typmods
+        and not name.setof
+        and not name.pct_type
+        and len(name.arrayBounds or ()) == dimensions
+    )
 
 
 def _builtin_operator(node: ast.A_Expr) -> str | None:

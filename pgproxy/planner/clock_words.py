@@ -22,6 +22,7 @@ from pgproxy.planner.tree import children_of, items_of
 _WORD = re.compile(r"(?<![^\W\d_])(?:now|today|tomorrow|yesterday)(?![^\W\d_])", re.IGNORECASE)
 # bool, bytea, "char", name, int8, int2, int4, text, oid, json, float4, float8, bpchar, varchar, numeric, uuid, jsonb
 _TIMELESS = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
+_VALUES = (ast.A_Const, ast.ParamRef)
 _KIND = enums.A_Expr_Kind
 _COMPARISONS = frozenset(
     {
@@ -65,11 +66,14 @@ class ClockWords:
 
 
 def clock_words(scope: Scope) -> ClockWords:
-    """The constants of a SELECT that may be dates."""
+    """The constants and parameters of a SELECT that may be dates."""
     constants = list(_maybe_dates(scope.select, scope))
-    literals = [scope.source.literal_of(constant) for constant in constants]
+    literals = [scope.source.value_of(constant) for constant in constants]
     fixed = any(
-        literal is None and isinstance(constant.val, ast.String) and _WORD.search(constant.val.sval or "")
+        literal is None
+        and isinstance(constant, ast.A_Const)
+        and isinstance(constant.val, ast.String)
+        and _WORD.search(constant.val.sval or "")
         for literal, constant in zip(literals, constants, strict=True)
     )
     return ClockWords(tuple(literal for literal in literals if literal is not None), fixed)
@@ -95,14 +99,19 @@ def _parsed(literal: str) -> str:
     return value.sval or "" if isinstance(value, ast.String) else ""
 
 
-def _maybe_dates(node: object, scope: Scope) -> Iterator[ast.A_Const]:
+def has_clock_word(value: bytes) -> bool:
+    """Whether a parameter's text has such a word in it."""
+    return _WORD.search(value.decode(errors="replace")) is not None
+
+
+def _maybe_dates(node: object, scope: Scope) -> Iterator[ast.A_Const | ast.ParamRef]:
     """The constants below a node, without those that stand beside a column to which no date compares."""
-    if isinstance(node, ast.A_Const):
+    if isinstance(node, _VALUES):
         yield node
         return
     timeless = isinstance(node, ast.A_Expr) and node.kind in _COMPARISONS and _is_beside_timeless(node, scope)
     for child in children_of(node):
-        if not (timeless and isinstance(child, ast.A_Const)):
+        if not (timeless and isinstance(child, _VALUES)):
             yield from _maybe_dates(child, scope)
 
 

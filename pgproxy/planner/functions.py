@@ -45,10 +45,7 @@ _SESSION_STATE = {
     "pg_cancel_backend": "Process ids are those of one node; connect to it, or cancel from the client.",
     "pg_terminate_backend": "Process ids are those of one node; connect to it.",
 } | dict.fromkeys(
-    _names(
-        "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared "
-        "pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all"
-    ),
+    _names("pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared"),
     "Use pg_advisory_xact_lock(), which ends with its transaction.",
 )
 # They read tables that only the text in their arguments names.

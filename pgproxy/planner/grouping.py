@@ -178,6 +178,14 @@ class _Groups:
                 "Put the column into GROUP BY, or an aggregate around it.",
                 position=(node.location or 0) + 1,
             )
+        if isinstance(node, ast.ParamRef):
+            # The node that evaluates the expression is sent a statement of the proxy's own, without parameters.
+            raise Refused(
+                f"parameter ${node.number} in an expression over aggregates or GROUP BY keys is not supported "
+                "across shards",
+                "Write the value into the statement, or pin the shard key to one value.",
+                position=(node.location or 0) + 1,
+            )
         for child in children_of(node):
             self._find_merged(child, places)
 

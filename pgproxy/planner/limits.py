@@ -9,6 +9,7 @@ from pglast import ast, enums
 from pgproxy.errors import Refused
 from pgproxy.operators.arguments import LiteralRef
 from pgproxy.operators.limit import Bound, Limit
+from pgproxy.planner.choice import INT8_OID, is_own_cast
 from pgproxy.planner.plan import RowBound, SqlTemplate
 from pgproxy.planner.scope import Scope
 from pgproxy.planner.text import Edit, composed, join
@@ -51,12 +52,13 @@ def row_limits(scope: Scope) -> RowLimits:
 def _bound(scope: Scope, node: object) -> Bound:
     if node is None:
         return None
-    if isinstance(node, ast.A_Const):
-        literal = scope.source.literal_of(node)
-        if literal is not None:
-            return LiteralRef(literal)
-        if scope.source.faithful and isinstance(node.val, ast.Integer):
-            return node.val.ival or 0  # FETCH FIRST ROW ONLY: a number that nobody wrote
+    if isinstance(node, ast.TypeCast) and isinstance(node.arg, ast.ParamRef) and is_own_cast(node.typeName, INT8_OID):
+        node = node.arg  # drivers write LIMIT $1::integer
+    value = scope.source.value_of(node)
+    if value is not None:
+        return LiteralRef(value)
+    if isinstance(node, ast.A_Const) and scope.source.faithful and isinstance(node.val, ast.Integer):
+        return node.val.ival or 0  # FETCH FIRST ROW ONLY: a number that nobody wrote
     raise Refused(
         "an expression in LIMIT or OFFSET is not supported across shards",
         "Write the number itself, or pin the shard key to one value.",

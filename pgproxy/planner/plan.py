@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
@@ -10,7 +10,7 @@ from typing import assert_never
 from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
 from pgproxy.errors import Refused
-from pgproxy.operators.arguments import Arguments, LiteralRef, ValueRef
+from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.limit import bounds
 from pgproxy.operators.source import Pipeline
 from pgproxy.shardmap.model import Shard, Table
@@ -40,8 +40,8 @@ class ShardName:
 class RowBound:
     """Stands in a template where LIMIT's number goes: limit + offset, as the shard may stop there."""
 
-    limit: ValueRef | int
-    offset: ValueRef | int | None = None
+    limit: LiteralRef | int
+    offset: LiteralRef | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +116,26 @@ class Sharded:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigCall:
+    """What set_config() sets for the session: a lower-case name, and the value or the number of its parameter."""
+
+    name: str
+    value: str | int
+
+
+@dataclass(frozen=True, slots=True)
 class ToNode:
     """A statement without a sharded table: it runs unchanged on one node.
 
     `node` None: any node (the one already in the transaction, if there is one). `unsettles`: it may
-    change settings unseen, so that no other session may have its connection.
+    change settings unseen, so that no other session may have its connection. `sets`: it sets this for the session.
     """
 
     text: SqlTemplate
     effect: Effect
     node: str | None = None
     unsettles: bool = False
+    sets: ConfigCall | None = None
 
 
 class TransactionAction(Enum):
@@ -173,6 +182,13 @@ class DiscardAll:
 
 
 @dataclass(frozen=True, slots=True)
+class Deallocate:
+    """DEALLOCATE of a statement that was prepared by the protocol; `name` None: ALL."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Explain:
     """EXPLAIN of a sharded statement. `options` is what stands between EXPLAIN and the statement (`ANALYZE`,
     `(VERBOSE, COSTS OFF)`), with which each node is asked for its own plan."""
@@ -199,12 +215,13 @@ class Empty:
     """Nothing but white space and comments."""
 
 
-Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Explain | Status | Several | Empty
+Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Deallocate | Explain | Status | Several | Empty
 
 
 @dataclass(slots=True)
 class Planned:
-    """A plan with this execution's literals, and the NOTICE texts that go with it.
+    """A plan with this execution's literals, and the NOTICE texts that go with it. `parameters` is the highest `$n`
+    in the statement: so many texts at the end of the literals are its parameters' (see `with_parameters`).
 
     Never changed once made; not frozen because one is made per statement and freezing costs four times as much.
     """
@@ -213,6 +230,24 @@ class Planned:
     arguments: Arguments
     default_limit: int | None = None  # this LIMIT was added by the proxy
     notices: tuple[str, ...] = field(default=())
+    parameters: int = 0
+
+
+def with_parameters(planned: Planned, texts: Sequence[str]) -> Planned:
+    """The plan for one execution with its parameters' values as SQL constants (`parameters.routing_text`).
+
+    Parameters without a text stay unknown; texts that the statement has no parameter for are left out.
+    """
+    count = planned.parameters
+    if not count:
+        return planned
+    arguments = planned.arguments
+    first = len(arguments.literals) - count
+    given = tuple(texts[:count])
+    literals = arguments.literals[:first] + given + arguments.literals[first + len(given) :]
+    return Planned(
+        planned.plan, Arguments(literals, arguments.now), planned.default_limit, planned.notices, planned.parameters
+    )
 
 
 def physical_name(shard: Shard, schema: str, *, qualified: bool) -> str:

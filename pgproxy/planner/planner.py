@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pglast import ast, parser
 from pglast.parser import ParseError, normalize
 
 from pgproxy.errors import ProxyError
-from pgproxy.operators.arguments import NO_ARGUMENTS, Arguments
+from pgproxy.operators.arguments import NO_ARGUMENTS, UNKNOWN_PARAMETER, Arguments
 from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
+from pgproxy.planner.parameters import routing_text
 from pgproxy.planner.plan import (
     DiscardAll,
     Empty,
@@ -28,11 +30,12 @@ from pgproxy.planner.plan import (
     TransactionControl,
     moved,
     moved_plan,
+    with_parameters,
 )
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.statements import plan_statement
 from pgproxy.planner.template import Extract, compile_sure, never, pieces_between
-from pgproxy.planner.text import SourceText, Token, scan_tokens
+from pgproxy.planner.text import SourceText, Token, highest_parameter, scan_tokens
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import Engine, ShardMap
 from pgproxy.shardmap.placement import Placement
@@ -80,6 +83,8 @@ class Planner:
             if found is not None:
                 cached.calls += 1
                 assert cached.plan is not None
+                if cached.extra_literals:
+                    return _planned(cached, found.groups())
                 return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
         return self._plan_normalised(sql)
 
@@ -88,14 +93,14 @@ class Planner:
             template = normalize(sql)
         except (ParseError, UnicodeEncodeError) as broken:
             return self._plan_unparsed(sql, broken)
-        cached = self._cached(template)
+        cached = self._cached(template if "$" not in sql else _cache_key(sql, template))
         if cached is not None and cached.plan is not None:
             found = cached.extract(sql)
-            if found is not None and not cached.extra_literals:
+            if found is not None:
                 cached.calls += 1
                 if cached.calls == _CALLS_BEFORE_SURE:
                     self._learn(cached, found.groups())
-                return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
+                return _planned(cached, found.groups())
         return self._plan_slowly(sql, template, cached)
 
     def _learn(self, cached: CachedPlan, literals: tuple[str, ...]) -> None:
@@ -108,6 +113,24 @@ class Planner:
             self._sure.clear()
         known = self._sure.get(prefix, ())
         self._sure[prefix] = ((extract, cached), *known)[:_MOST_SURE_WITH_PREFIX]
+
+    def bound(
+        self,
+        planned: Planned,
+        values: Sequence[bytes | None],
+        format_codes: Sequence[int],
+        type_oids: Sequence[int],
+    ) -> Planned:
+        """The plan for one Bind: one format and one type for each value (see `routing_text`)."""
+        plan = planned.plan.plan if isinstance(planned.plan, Explain) else planned.plan
+        if not planned.parameters or not isinstance(plan, Sharded):
+            return planned
+        key_oid = self._placements[plan.table.name].key_type.oid
+        texts = [
+            routing_text(value, code, oid, key_oid)
+            for value, code, oid in zip(values, format_codes, type_oids, strict=True)
+        ]
+        return with_parameters(planned, texts)
 
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""
@@ -129,8 +152,7 @@ class Planner:
             if pinned is not None and pinned.plan is not None:
                 if pinned is not cached:
                     pinned.calls += 1
-                arguments = Arguments(literals + pinned.extra_literals)
-                return Planned(pinned.plan, arguments, pinned.default_limit, pinned.notices)
+                return _planned(pinned, literals)
         return self._plan_anew(sql, template, may_cache=len(template) <= _LONGEST_CACHED)
 
     def _plan_anew(self, sql: str, template: str, *, may_cache: bool) -> Planned:
@@ -165,16 +187,15 @@ class Planner:
     def _plan_statement(
         self, source: SourceText, context: PlanningContext, start: int
     ) -> tuple[Planned, tuple[str, ...]]:
-        """The plan and the constants that it has beyond the client's."""
+        """The plan and the values that it has beyond the client's constants."""
         limit = self._limit_for(source, context)
-        literals = source.literal_texts
-        if limit is None:
-            plan = plan_statement(source, context)
-            return Planned(_moved(plan, start), Arguments(literals)), ()
-        extended = SourceText(f"{source.sql} LIMIT {limit + 1}", template=None if source.faithful else "")
-        plan = plan_statement(extended, context)
-        arguments = Arguments(extended.literal_texts)
-        return Planned(_moved(plan, start), arguments, limit), arguments.literals[len(literals) :]
+        planned_text = source
+        if limit is not None:
+            planned_text = SourceText(f"{source.sql} LIMIT {limit + 1}", template=None if source.faithful else "")
+        plan = plan_statement(planned_text, context)
+        arguments = Arguments(planned_text.literal_texts + _unknown(source.parameters))
+        planned = Planned(_moved(plan, start), arguments, limit, parameters=source.parameters)
+        return planned, arguments.literals[len(source.literals) :]
 
     def _limit_for(self, source: SourceText, context: PlanningContext) -> int | None:
         """The LIMIT that the statement is to be given: none where it has one or gives at most one row."""
@@ -199,23 +220,25 @@ class Planner:
         extra_literals: tuple[str, ...],
     ) -> None:
         if not source.faithful:
-            entry = CachedPlan(sql, (sql,), planned.plan, (), planned.arguments.literals, planned.default_limit)
+            entry = CachedPlan(sql, (sql,), planned.plan, (), extra_literals, planned.default_limit)
+            entry.parameters = planned.parameters
             self.cache.put((sql,), entry)
             return
         spans = [(literal_start + start, end + start) for literal_start, end in source.literals]
         # Constants beyond the client's may be pinned as well: they are the same in every text.
         pins = {literal for literal in context.pinned if literal < len(spans)}
-        known = self._cached(template)
+        key: Key = _cache_key(sql, template)
+        known = self._cached(key)
         if known is not None:  # other values made the plan depend on these: so may this one's, unseen
             pins.update(known.pins)
         entry = CachedPlan(
             template, pieces_between(sql, spans), planned.plan, (), extra_literals, planned.default_limit
         )
-        key: Key = template
+        entry.parameters = planned.parameters
         if pins:
             holder = replace(entry, plan=None, pins=tuple(sorted(pins)))
             if known is None or known.pins != holder.pins:
-                self.cache.put(template, holder)
+                self.cache.put(key, holder)
             key = holder.key_for(source.literal_texts)
         self.cache.put(key, entry)
 
@@ -228,7 +251,8 @@ class Planner:
         if self._shard_map.cluster.engine is Engine.COCKROACHDB and broken.args[0].startswith("syntax error"):
             plan = plan_cockroach(sql, PlanningContext(self._shard_map, self._facts, self._placements))
             if plan is not None:
-                return Planned(plan, NO_ARGUMENTS)
+                parameters = highest_parameter(scan_tokens(sql))
+                return Planned(plan, Arguments(_unknown(parameters)), parameters=parameters)
         raise syntax_error(broken, sql)
 
 
@@ -242,6 +266,28 @@ _WAYS: dict[type, str] = {
     DiscardAll: "setting",
     Explain: "explain",
 }
+
+
+def _planned(cached: CachedPlan, constants: tuple[str, ...]) -> Planned:
+    """A known plan with the constants of one text; its parameters' values are not known yet."""
+    assert cached.plan is not None
+    arguments = Arguments(constants + cached.extra_literals)
+    return Planned(cached.plan, arguments, cached.default_limit, cached.notices, cached.parameters)
+
+
+def _unknown(parameters: int) -> tuple[str, ...]:
+    return (UNKNOWN_PARAMETER,) * parameters
+
+
+# Quoted texts are passed over, so that what stands in them does not part texts of one template.
+_PARAMETER_NUMBERS = re.compile(r"'[^']*'|\$([0-9]{1,9})")
+
+
+def _cache_key(sql: str, template: str) -> str:
+    """What a plan is kept by. A template does not say which of its `$n` are parameters: those up to the text's
+    highest, so this one goes with it. (Texts that this counts wrongly are merely kept apart from others.)"""
+    highest = max((int(number) for number in _PARAMETER_NUMBERS.findall(sql) if number), default=0)
+    return f"{highest} {template}" if highest else template
 
 
 def _placement(name: str, shard_map: ShardMap, facts: CatalogFacts) -> Placement:

@@ -114,8 +114,6 @@ def _refuse_scatter(scope: Scope) -> None:
         if isinstance(node, ast.SubLink) and any(aggregates_in(node.subselect, context)):
             # Such an aggregate may belong to the outer query, however deep it stands.
             raise Refused("an aggregate in a subquery is not supported across shards", _ROUTE_HINT)
-        if isinstance(node, ast.ParamRef):
-            raise Refused("parameters are not supported across shards", _ROUTE_HINT)
 
 
 def _distinct_items(select: ast.SelectStmt) -> Sequence[object]:

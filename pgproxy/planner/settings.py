@@ -8,8 +8,11 @@ from pglast import ast, enums
 
 from pgproxy.errors import Refused
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.functions import calls_of
 from pgproxy.planner.on_node import verbatim_text, whole_text
 from pgproxy.planner.plan import (
+    ConfigCall,
+    Deallocate,
     DiscardAll,
     Effect,
     SetSetting,
@@ -78,7 +81,7 @@ def plan_set(statement: ast.VariableSetStmt, source: SourceText, context: Planni
     if statement.kind == _SET.VAR_SET_CURRENT:
         raise Refused("SET … FROM CURRENT is only for functions", "Say the value.")
     if statement.kind == _SET.VAR_SET_VALUE:
-        _check_setting(name, " ".join(_setting_text(value) for value in items_of(statement.args)))
+        check_setting(name, " ".join(_setting_text(value) for value in items_of(statement.args)))
     scope = SettingScope.LOCAL if statement.is_local else SettingScope.SESSION
     if name in _OWN_TRANSACTION:
         scope = SettingScope.TRANSACTION
@@ -101,7 +104,8 @@ OFF = frozenset({"off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"}
 _UTF8 = frozenset({"utf8", "unicode"})
 
 
-def _check_setting(name: str, value: str) -> None:
+def check_setting(name: str, value: str) -> None:
+    """Raise Refused for a value under which the proxy would read statements or rows otherwise than the nodes do."""
     if name == "standard_conforming_strings" and value in OFF:
         raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")
     if name == "client_encoding" and re.sub(r"[^a-z0-9]", "", value) not in _UTF8:
@@ -113,6 +117,46 @@ def _check_setting(name: str, value: str) -> None:
             "extra_float_digits below 1 is not supported: floats are compared across shards by what is shown of them",
             "Leave it at its default, and round() what is to be shown with fewer digits.",
         )
+
+
+_PLAIN_SELECT = frozenset({"targetList", "limitOption", "op"})
+_CONFIG_FUNCTIONS = frozenset({"set_config", "current_setting"})
+
+
+def plan_set_config(statement: ast.Node, source: SourceText, context: PlanningContext) -> ToNode | None:
+    """SELECT set_config('name', value, false), also beside current_setting(), as drivers say it. None for all else."""
+    if not isinstance(statement, ast.SelectStmt):
+        return None
+    if any(getattr(statement, field) for field in statement if field not in _PLAIN_SELECT):
+        return None
+    calls = [target.val for target in items_of(statement.targetList) if isinstance(target, ast.ResTarget)]
+    names = [call.name for call in calls_of(statement, context) if call.builtin and call.name in _CONFIG_FUNCTIONS]
+    if names.count("set_config") != 1 or len(names) != len(calls):
+        return None
+    sets = _config_call(calls[names.index("set_config")])
+    if sets is None:
+        return None
+    verbatim_text(source, context)  # pins the constants
+    return ToNode(whole_text(source), Effect.READ, unsettles=True, sets=sets)
+
+
+def _config_call(call: object) -> ConfigCall | None:
+    if not isinstance(call, ast.FuncCall) or len(items_of(call.args)) != 3:
+        return None
+    name, value, local = (_config_argument(argument) for argument in items_of(call.args))
+    if not isinstance(name, str) or not isinstance(value, str | int) or isinstance(value, bool) or local is not False:
+        return None
+    return None if name.lower() in _OWN_TRANSACTION else ConfigCall(name.lower(), value)
+
+
+def _config_argument(node: ast.Node) -> str | int | bool | None:
+    """A string or boolean constant, a parameter's number."""
+    if isinstance(node, ast.ParamRef):
+        return node.number
+    constant = node.val if isinstance(node, ast.A_Const) else None
+    if isinstance(constant, ast.String):
+        return constant.sval
+    return bool(constant.boolval) if isinstance(constant, ast.Boolean) else None
 
 
 _ZERO_OR_LESS = re.compile(r"\s*(?:[+-]?0[xo]?0*|-0[xo][0-9a-f]+)\s*")
@@ -135,3 +179,7 @@ def plan_discard(statement: ast.DiscardStmt, source: SourceText, _context: Plann
     if statement.target == enums.DiscardMode.DISCARD_ALL:
         return DiscardAll()
     return ToNode(whole_text(source), Effect.READ)
+
+
+def plan_deallocate(statement: ast.DeallocateStmt, _source: SourceText, _context: PlanningContext) -> Deallocate:
+    return Deallocate(statement.name)

@@ -27,7 +27,16 @@ from pgproxy.planner.on_node import DATA_MODIFYING, plan_on_node, verbatim_text,
 from pgproxy.planner.plan import Effect, Explain, Plan, Sharded, ToNode, moved_plan
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.select import plan_select
-from pgproxy.planner.settings import OFF, options_of, plan_discard, plan_set, plan_show, plan_transaction
+from pgproxy.planner.settings import (
+    OFF,
+    options_of,
+    plan_deallocate,
+    plan_discard,
+    plan_set,
+    plan_set_config,
+    plan_show,
+    plan_transaction,
+)
 from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import walk
 from pgproxy.planner.writes import plan_delete, plan_insert, plan_update
@@ -40,6 +49,9 @@ def plan_statement(source: SourceText, context: PlanningContext) -> Plan:
     (raw,) = source.tree
     statement = raw.stmt
     assert statement is not None
+    setting = plan_set_config(statement, source, context)
+    if setting is not None:
+        return setting
     check_any_functions(statement, context)
     planner = _PLANNERS.get(type(statement))
     if planner is None:
@@ -154,7 +166,7 @@ def _explained(source: SourceText, start: int, context: PlanningContext) -> Sour
     if tuple((first + start, end + start) for first, end in inner.literals) == source.literals:
         return inner
     verbatim_text(source, context)
-    return SourceText(inner.sql, template="")
+    return SourceText(inner.sql, template="", constants=len(source.literals))
 
 
 _EXPLAINABLE = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
@@ -179,12 +191,9 @@ _PUBSUB = "LISTEN and NOTIFY do not pass through the proxy; connect to a node fo
 _REFUSED: dict[type, tuple[str, str]] = {
     ast.PrepareStmt: ("PREPARE", _PREPARED),
     ast.ExecuteStmt: ("EXECUTE", _PREPARED),
-    ast.DeallocateStmt: ("DEALLOCATE", _PREPARED),
     ast.DeclareCursorStmt: ("DECLARE CURSOR", _CURSOR),
     ast.FetchStmt: ("FETCH", _CURSOR),
-    ast.ClosePortalStmt: ("CLOSE", _CURSOR),
     ast.ListenStmt: ("LISTEN", _PUBSUB),
-    ast.UnlistenStmt: ("UNLISTEN", _PUBSUB),
     ast.NotifyStmt: ("NOTIFY", _PUBSUB),
     ast.CopyStmt: ("COPY", "Use SELECT and INSERT, or COPY on a node."),
     ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
@@ -233,6 +242,10 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.VariableSetStmt: plan_set,
     ast.VariableShowStmt: plan_show,
     ast.DiscardStmt: plan_discard,
+    ast.DeallocateStmt: plan_deallocate,
+    # Nothing that these end can have begun: any node has the right answer.
+    ast.ClosePortalStmt: plan_show,
+    ast.UnlistenStmt: plan_show,
     ast.ExplainStmt: _plan_explain,
     ast.DropStmt: plan_drop,
     ast.GrantStmt: plan_grant,

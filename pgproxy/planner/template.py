@@ -57,7 +57,9 @@ def compile_sure(pieces: Pieces, literals: Sequence[str]) -> Extract:
     only integers and plain strings count, what stands around them must not reach into the token (`E'…'`, `1e5`,
     `a--5`), and two strings must not become one (`'a'` newline `'b'`). Anything else gives `never`.
     """
-    if len(literals) > _MOST_LITERALS or any("--" in piece or "/*" in piece or "$" in piece for piece in pieces):
+    if not literals:  # one text alone, whatever its tokens are
+        return re.compile(re.escape(pieces[0])).fullmatch
+    if len(literals) > _MOST_LITERALS or any(map(_UNSURE.search, pieces)):
         return never
     parts = [re.escape(pieces[0])]
     for before, literal, behind in zip(pieces, literals, pieces[1:], strict=False):
@@ -84,6 +86,8 @@ _SURE = (
     _Kind(re.compile(r"-[1-9][0-9]{10,17}+"), re.compile(r"[\s(,]\Z", re.ASCII)),
     _Kind(re.compile(r"'[^'\\\0\ud800-\udfff]*+'"), re.compile(r"[\s(,=<>]\Z", re.ASCII)),
 )
+# Comments, and every dollar that is not a parameter's: `$1`, which is one whole token and no constant.
+_UNSURE = re.compile(r"--|/\*|(?<=[\w$\"'])\$|\$(?![0-9]+(?![\w$\"'.]))")
 _REACHES_BACK = re.compile(r"[\w.$'\"]")
 
 

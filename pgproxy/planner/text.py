@@ -23,6 +23,10 @@ Span = tuple[int, int]
 _COMMENTS = frozenset({"C_COMMENT", "SQL_COMMENT"})
 _CONSTANTS = frozenset({"ICONST", "FCONST", "SCONST", "USCONST", "BCONST", "XCONST"})
 BRACKETS = {"ASCII_40": 1, "ASCII_91": 1, "ASCII_41": -1, "ASCII_93": -1}
+PARAMETER = "PARAM"
+MOST_PARAMETERS = 65_535
+"""As many values as a Bind message can have."""
+_LONG_NUMBER = 20
 _PLACEHOLDER = re.compile(r"\$[0-9]+")
 
 
@@ -43,6 +47,12 @@ def scan_tokens(sql: str) -> tuple[Token, ...]:
         for found in parser.scan(sql)
         if found.name not in _COMMENTS
     )
+
+
+def highest_parameter(tokens: Iterable[Token]) -> int:
+    """The highest `$n` that a client can bind, 0 where there is none."""
+    numbers = (int(token.text[1:]) for token in tokens if token.name == PARAMETER and len(token.text) < _LONG_NUMBER)
+    return max((number for number in numbers if number <= MOST_PARAMETERS), default=0)
 
 
 def literal_spans(sql: str, template: str, tokens: Sequence[Token] | None = None) -> tuple[Span, ...] | None:
@@ -87,17 +97,38 @@ class SourceText:
     `literals` are the spans of its constants: `LiteralRef(k)` is the k-th. They are empty, and `faithful` is
     False, when the normalizer's template does not line up with the text; then a plan holds the constants as
     plain text and must not be reused for any other text.
+
+    `parameters` is the highest `$n`, those that no client can bind left out. At run time the parameters' values
+    stand behind the constants; `constants` says behind how many, if not this text's own.
     """
 
-    __slots__ = ("_constants", "_starts", "faithful", "literals", "sql", "tokens", "tree")
+    __slots__ = (
+        "_constants",
+        "_first_parameter",
+        "_starts",
+        "faithful",
+        "literals",
+        "parameters",
+        "sql",
+        "tokens",
+        "tree",
+    )
 
-    def __init__(self, sql: str, tree: Sequence[ast.RawStmt] | None = None, template: str | None = None) -> None:
+    def __init__(
+        self,
+        sql: str,
+        tree: Sequence[ast.RawStmt] | None = None,
+        template: str | None = None,
+        constants: int | None = None,
+    ) -> None:
         self.sql = sql
         self.tree = tuple(parser.parse_sql(sql) if tree is None else tree)
         self.tokens = scan_tokens(sql)
         spans = literal_spans(sql, parser.normalize(sql) if template is None else template, self.tokens)
         self.faithful = spans is not None
         self.literals: tuple[Span, ...] = spans or ()
+        self.parameters = highest_parameter(self.tokens)
+        self._first_parameter = len(self.literals) if constants is None else constants
         self._starts = [start for start, _ in self.literals]
         self._constants: dict[int, int] | None = None
 
@@ -105,6 +136,19 @@ class SourceText:
     def literal_texts(self) -> tuple[str, ...]:
         """The constants as written: what `Arguments.literals` is for this text."""
         return tuple(self.sql[start:end] for start, end in self.literals)
+
+    def value_of(self, node: object) -> int | None:
+        """The index among `Arguments.literals` of the value that a node is: a constant's, or a parameter's."""
+        if isinstance(node, ast.A_Const):
+            return self.literal_of(node)
+        if isinstance(node, ast.ParamRef) and 1 <= (node.number or 0) <= self.parameters:
+            return self._first_parameter + (node.number or 0) - 1
+        return None
+
+    def shown(self, index: int) -> str:
+        """A value as the statement's template shows it: `$1` to `$n` are parameters, what follows are constants."""
+        parameter = index - self._first_parameter
+        return f"${parameter + 1}" if parameter >= 0 else f"${self.parameters + index + 1}"
 
     def literal_at(self, start: int) -> int | None:
         """The index of the literal that begins at this offset."""

@@ -11,14 +11,14 @@ from pglast import ast
 
 from pgproxy.errors import Refused
 from pgproxy.hashing import NULL, UNKNOWN
-from pgproxy.operators.arguments import Arguments
-from pgproxy.planner.choice import KeyReference, key_choice
+from pgproxy.operators.arguments import UNKNOWN_PARAMETER, Arguments
+from pgproxy.planner.choice import KeyReference, is_own_cast, key_choice
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.plan import Choice, Effect, Sharded
 from pgproxy.planner.relations import Kind, classify
 from pgproxy.planner.scope import name_edits
 from pgproxy.planner.text import SourceText
-from pgproxy.planner.tree import column_name, items_of, names_of, walk
+from pgproxy.planner.tree import column_name, items_of, walk
 from pgproxy.shardmap.facts import ColumnFacts
 from pgproxy.shardmap.model import Table
 from pgproxy.shardmap.placement import Placement
@@ -28,19 +28,6 @@ _NewShard = Callable[[Arguments], int | None]
 """The shard of a new row, None where no shard takes it. Raises Refused when that cannot be told."""
 
 _ANY_SHARD = 0  # where a row that cannot be stored at all gets its error
-_OWN_TYPE = {
-    16: "bool",
-    20: "int8",
-    21: "int2",
-    23: "int4",
-    25: "text",
-    1043: "varchar",
-    1082: "date",
-    1114: "timestamp",
-    1184: "timestamptz",
-    1700: "numeric",
-    2950: "uuid",
-}
 
 
 # --- INSERT ---------------------------------------------------------------------------------------------------
@@ -134,15 +121,18 @@ class _KeyOfRow:
 
 
 def key_literal(node: object, placement: Placement, source: SourceText) -> int | None:
-    """The literal that a node is, perhaps cast to the key's own type without a type modifier."""
-    if isinstance(node, ast.TypeCast) and node.typeName is not None:
-        name = node.typeName
-        own = names_of(name.names)[-1:] == (_OWN_TYPE[placement.key_type.oid],)
-        node = node.arg if own and not (name.typmods or name.arrayBounds or name.setof) else None
-    return source.literal_of(node) if isinstance(node, ast.A_Const) else None
+    """The constant or parameter that a node is, perhaps cast to the key's own type without a type modifier."""
+    if isinstance(node, ast.TypeCast) and is_own_cast(node.typeName, placement.key_type.oid):
+        node = node.arg
+    return source.value_of(node)
 
 
 def _key_not_read(key: ColumnFacts, text: str) -> Refused:
+    if text == UNKNOWN_PARAMETER:
+        return Refused(
+            f'the parameter for shard key "{key.name}" has a value or a type that the proxy does not read',
+            "Bind it as a value of the key's own type.",
+        )
     return Refused(
         f'the value {text[:80]} of shard key "{key.name}" is in a form that the proxy does not read',
         "Write it in its plain form, such as 'west', 42 or '2024-05-01'.",

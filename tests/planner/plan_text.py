@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pglast import ast
 
@@ -37,48 +37,61 @@ def select_text(sql: str, context: PlanningContext) -> str:
 
 
 def _lines(plan: Sharded, source: SourceText, context: PlanningContext) -> Iterator[str]:
-    shards = plan.choice.shards(Arguments(literals=source.literal_texts))
+    shards = plan.choice.shards(Arguments(source.literal_texts + ("?",) * source.parameters))
     yield f"choice  {plan.choice.explain}: {', '.join(map(str, shards)) or 'none'}"
     if context.pinned:
-        yield f"pinned  {', '.join(f'${literal + 1}' for literal in sorted(context.pinned))}"
+        yield f"pinned  {', '.join(source.shown(literal) for literal in sorted(context.pinned))}"
     if plan.effect is not Effect.READ:
         yield f"effect  {plan.effect.name}"
-    yield f"route   {template_text(plan.route)}"
+    yield f"route   {template_text(plan.route, source.shown)}"
     if isinstance(plan.scatter, Scatter):
-        yield f"scatter {template_text(plan.scatter.text)}"
-        yield from (f"        {_step_text(step)}" for step in plan.scatter.pipeline.steps)
+        yield f"scatter {template_text(plan.scatter.text, source.shown)}"
+        yield from (f"        {_step_text(step, source.shown)}" for step in plan.scatter.pipeline.steps)
     else:
         yield f"scatter refused: {plan.scatter.message}"
 
 
-def template_text(template: SqlTemplate) -> str:
-    return "".join(map(_part_text, template.parts))
+Shown = Callable[[int], str]
 
 
-def _part_text(part: Part) -> str:
+def _numbered(index: int) -> str:
+    return f"${index + 1}"
+
+
+def template_text(template: SqlTemplate, shown: Shown = _numbered) -> str:
+    return "".join(_part_text(part, shown) for part in template.parts)
+
+
+def _part_text(part: Part, shown: Shown) -> str:
     match part:
         case str():
             return part
         case LiteralRef(index):
-            return f"${index + 1}"
+            return shown(index)
         case ShardName(table, aliased, qualified):
             name = f"{table.schema}.{table.name}" if qualified else table.name
             return f"{{{name} AS}}" if aliased else f"{{{name}}}"
         case RowBound(limit, offset):
-            return _bound_text(limit) if offset is None else f"{_bound_text(limit)}+{_bound_text(offset)}"
+            return (
+                _bound_text(limit, shown)
+                if offset is None
+                else f"{_bound_text(limit, shown)}+{_bound_text(offset, shown)}"
+            )
         case ClockTime(type_name):
             return f"{{now {type_name}}}"
 
 
-def _step_text(step: Step) -> str:
+def _step_text(step: Step, shown: Shown) -> str:
     match step:
         case Limit(limit, offset):
-            return f"Limit {_bound_text(limit)}" + ("" if offset is None else f" Offset {_bound_text(offset)}")
+            return f"Limit {_bound_text(limit, shown)}" + (
+                "" if offset is None else f" Offset {_bound_text(offset, shown)}"
+            )
         case MergeSort(_, visible) | Unique(_, visible):
             return step.explain() + _visible_text(visible)
         case Sort(_, limit, offset, visible):
-            bounds = "" if limit is None else f"  Limit {_bound_text(limit)}"
-            bounds += "" if offset is None else f"  Offset {_bound_text(offset)}"
+            bounds = "" if limit is None else f"  Limit {_bound_text(limit, shown)}"
+            bounds += "" if offset is None else f"  Offset {_bound_text(offset, shown)}"
             return step.explain() + bounds + _visible_text(visible)
         case Project(_, names):
             return f"{step.explain()}  Names: {', '.join(name or '-' for name in names)}"
@@ -89,5 +102,5 @@ def _visible_text(visible: int | None) -> str:
     return "" if visible is None else f"  Visible: {visible}"
 
 
-def _bound_text(bound: Bound) -> str:
-    return f"${bound.index + 1}" if isinstance(bound, LiteralRef) else str(bound)
+def _bound_text(bound: Bound, shown: Shown) -> str:
+    return shown(bound.index) if isinstance(bound, LiteralRef) else str(bound)

@@ -131,7 +131,7 @@ def _effect_of(planned: Planned, plan: Sharded) -> object:
 
 
 _values = st.sampled_from(
-    ["1", "2", "-1", "- 2", "0", "'west'", "'north'", "E'west'", "$$west$$", "null", "'1'", "1.5"]
+    ["1", "2", "-1", "- 2", "0", "$1", "$2", "'west'", "'north'", "E'west'", "$$west$$", "null", "'1'", "1.5"]
 )
 _shapes = st.sampled_from(
     [

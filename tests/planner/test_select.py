@@ -43,6 +43,7 @@ def without_bytewise_text(facts: CatalogFacts) -> CatalogFacts:
 WORLDS: dict[str, Callable[[], PlanningContext]] = {
     "select.txt": lambda: context_for(make_facts()),
     "grouping.txt": lambda: context_for(make_facts()),
+    "parameters.txt": lambda: context_for(make_facts()),
     "refused.txt": lambda: context_for(make_facts()),
     "cockroachdb.txt": lambda: context_for(make_facts(Engine.COCKROACHDB), Engine.COCKROACHDB),
     "collation.txt": lambda: context_for(without_bytewise_text(make_facts())),

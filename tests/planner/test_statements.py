@@ -7,6 +7,7 @@ import pytest
 
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.planner.plan import (
+    ConfigCall,
     DiscardAll,
     Effect,
     Explain,
@@ -93,6 +94,23 @@ def test_transactions(planner: Planner, sql: str, expected: tuple[TransactionAct
 def test_settings(planner: Planner, sql: str, name: str | None, scope: SettingScope, reset: bool) -> None:
     for _ in range(2):
         assert planner.plan(sql).plan == SetSetting(name, sql, scope, reset)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sets"),
+    [
+        ("select set_config('TimeZone', 'UTC', false)", ConfigCall("timezone", "UTC")),
+        ("select current_setting('jit') as cur, set_config('jit', 'off', false) as new", ConfigCall("jit", "off")),
+        ("select pg_catalog.set_config('jit', $1, false)", ConfigCall("jit", 1)),
+    ],
+)
+def test_set_config(planner: Planner, sql: str, sets: ConfigCall) -> None:
+    plan = planner.plan(sql).plan
+    assert isinstance(plan, ToNode)
+    assert plan.sets == sets
+    again = planner.plan(sql.replace("jit", "work_mem")).plan
+    assert isinstance(again, ToNode)
+    assert again.sets == ConfigCall(sets.name.replace("jit", "work_mem"), sets.value)
 
 
 def test_discard(planner: Planner) -> None:
@@ -243,15 +261,17 @@ def test_explain_of_sharded_statements(planner: Planner, sql: str, options: str,
         # what keeps state in a session
         "prepare p as select 1",
         "execute p",
-        "deallocate all",
         "declare c cursor for select 1",
         "fetch 5 from c",
-        "close c",
         "listen l",
         "notify l",
-        "unlisten *",
         "set constraints all deferred",
-        "select set_config('a', 'b', false)",
+        "select set_config('a', 'b', true)",
+        "select set_config('a', 'b', false) from t",
+        "select set_config('a', branch, false) from books",
+        "select set_config('a', 'b', false), set_config('c', 'd', false)",
+        "select set_config('a', 'b', false), 1",
+        "select set_config('transaction_isolation', 'serializable', false)",
         "select pg_catalog.pg_advisory_lock(5)",
         "select currval('s')",
         "select query_to_xml('select * from books', true, true, '')",
