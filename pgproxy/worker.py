@@ -23,6 +23,8 @@ from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Metrics
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
+from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.recent import Recent
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
@@ -34,6 +36,7 @@ log = logging.getLogger("pgproxy.server")
 FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
+DESCRIPTIONS_REMEMBERED = 5_000
 UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
@@ -60,6 +63,7 @@ class Worker:
         self._why_no_facts = "the catalog of the nodes has not been read yet"
         self._facts_wanted = asyncio.Event()
         self._down: dict[str, NodeState] = {}
+        self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
         self._start_ups: OrderedDict[tuple[tuple[str, str], ...], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
 
@@ -236,6 +240,7 @@ class Worker:
         )
         if self.facts is not None:
             log.info("the nodes' catalog has changed: plans are made anew")
+            self.descriptions.clear()
             self._start_ups.clear()
         self.facts = facts
 

@@ -12,10 +12,18 @@ from struct import Struct
 from typing import Any, Protocol, cast
 
 from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
+from pgproxy.backend.prepared import BoundStatement, PreparedStatements
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
 from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.wire import messages as wire
 from pgproxy.wire.auth import Login
+from pgproxy.wire.extended import (
+    close_portal,
+    describe_statement,
+    execute_message,
+    parse_message,
+    parse_parameter_description,
+)
 from pgproxy.wire.frames import HEADER_BYTES, Reassembler, scan_rows
 from pgproxy.wire.rows import DATA_ROW, Batch, parse_row_description
 
@@ -64,6 +72,7 @@ class BackendConnection(asyncio.Protocol):
         self._loop = loop
         self._exchanges: deque[Exchange] = deque()
         self._receiver: AnswerReceiver | None = None
+        self.prepared = PreparedStatements()
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
@@ -107,15 +116,37 @@ class BackendConnection(asyncio.Protocol):
     def query(self, sql: str, mode: Mode, wake: Callable[[], None]) -> Exchange:
         """Send a Query. Its answer comes behind those of the Queries before it. Never raises: a connection
         that is gone gives an exchange that has failed already."""
+        return self._start(wire.query(sql), Exchange(mode, wake))
+
+    def run_bound(self, bound: BoundStatement, mode: Mode, wake: Callable[[], None]) -> Exchange:
+        """Parse (unless the statement is prepared here), Bind, Describe, Execute and Sync, in one piece."""
         exchange = Exchange(mode, wake)
+        batch = self.prepared.messages_for(bound)
+        exchange.parsed = not batch.parses
+        exchange.prepared_as = batch.key
+        return self._start(batch.data, exchange)
+
+    def run_on(self, portal: str, max_rows: int, wake: Callable[[], None]) -> Exchange:
+        """Execute a suspended portal of this connection's transaction further."""
+        data = execute_message(portal, max_rows) + wire.sync()
+        return self._start(data, Exchange(Mode.SPLICE, wake))
+
+    def close_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
+        return self._start(close_portal(portal) + wire.sync(), Exchange(Mode.SILENT, wake))
+
+    def describe(self, sql: str, types: tuple[int, ...], wake: Callable[[], None]) -> Exchange:
+        """Parse and describe a statement without running it, as the unnamed one."""
+        data = parse_message("", sql, types) + describe_statement("") + wire.sync()
+        return self._start(data, Exchange(Mode.ROWS, wake))
+
+    def _start(self, data: bytes, exchange: Exchange) -> Exchange:
+        assert self._receiver is None, "an answer is still on its way to someone else"
+        self._exchanges.append(exchange)
         if self.closed or self._transport is None:
-            self._exchanges.append(exchange)
             self._fail(exchange)
             return exchange
-        assert self._receiver is None, "an answer is still on its way to someone else"
         exchange.on_drained = self._resume_reading
-        self._exchanges.append(exchange)
-        self._transport.write(wire.query(sql))
+        self._transport.write(data)
         return exchange
 
     def relay(self, sql: str, receiver: AnswerReceiver) -> None:
@@ -379,6 +410,8 @@ class BackendConnection(asyncio.Protocol):
             self._last_error = error  # the reason for the close that follows
         elif exchange.error is None:
             exchange.error = error
+            if exchange.prepared_as is not None and (not exchange.parsed or error.is_stale_plan):
+                self.prepared.forget(exchange.prepared_as)
 
     def _on_notice(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None and not exchange.discarding:
@@ -388,6 +421,22 @@ class BackendConnection(asyncio.Protocol):
         if exchange is None:
             raise ProtocolViolation("unexpected RowDescription")
         exchange.description = parse_row_description(payload)
+
+    def _on_parsed(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is not None:
+            exchange.parsed = True
+
+    def _on_bound(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is not None:
+            exchange.bound = True
+
+    def _on_suspended(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is not None:
+            exchange.suspended = True
+
+    def _on_parameter_description(self, payload: bytes, exchange: Exchange | None) -> None:
+        if exchange is not None:
+            exchange.parameter_types = parse_parameter_description(payload)
 
     def _on_complete(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is None:
@@ -464,6 +513,10 @@ _NOT_SPLICED = frozenset(
         wire.ERROR_RESPONSE,
         wire.READY_FOR_QUERY,
         wire.PARAMETER_STATUS,
+        wire.PARSE_COMPLETE,
+        wire.BIND_COMPLETE,
+        wire.CLOSE_COMPLETE,
+        wire.PORTAL_SUSPENDED,
         wire.COPY_IN_RESPONSE,
         wire.COPY_OUT_RESPONSE,
         wire.COPY_BOTH_RESPONSE,
@@ -483,6 +536,12 @@ _HANDLERS: Mapping[int, _Handler] = {
     wire.ROW_DESCRIPTION: BackendConnection._on_description,
     wire.COMMAND_COMPLETE: BackendConnection._on_complete,
     wire.EMPTY_QUERY_RESPONSE: BackendConnection._ignore,
+    wire.PARSE_COMPLETE: BackendConnection._on_parsed,
+    wire.BIND_COMPLETE: BackendConnection._on_bound,
+    wire.CLOSE_COMPLETE: BackendConnection._ignore,
+    wire.PORTAL_SUSPENDED: BackendConnection._on_suspended,
+    wire.NO_DATA: BackendConnection._ignore,
+    wire.PARAMETER_DESCRIPTION: BackendConnection._on_parameter_description,
     wire.COPY_IN_RESPONSE: BackendConnection._on_copy,
     wire.COPY_OUT_RESPONSE: BackendConnection._on_copy,
     wire.COPY_BOTH_RESPONSE: BackendConnection._on_copy,

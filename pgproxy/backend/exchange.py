@@ -38,6 +38,11 @@ class ServerError(ProxyError):
         self.raw = raw
         self.node = node
 
+    @property
+    def is_stale_plan(self) -> bool:
+        """A prepared statement whose result has changed since; to prepare it anew helps."""
+        return self.sqlstate == "0A000" and self.raw.get("R") == "RevalidateCachedQuery"
+
     def fields(self) -> dict[str, str]:
         fields = dict(self.raw)
         # A node that goes away says FATAL of its own connection; whether the client's ends is ours to say.
@@ -58,6 +63,7 @@ class Exchange:
 
     __slots__ = (
         "asides",
+        "bound",
         "broken",
         "buffered_bytes",
         "chunks",
@@ -67,6 +73,10 @@ class Exchange:
         "finished",
         "mode",
         "on_drained",
+        "parameter_types",
+        "parsed",
+        "prepared_as",
+        "suspended",
         "tag",
         "wake",
     )
@@ -78,6 +88,11 @@ class Exchange:
         self.buffered_bytes = 0
         self.description: tuple[Column, ...] | None = None
         self.asides: list[bytes] = []  # whole NoticeResponses and ParameterStatuses, unless spliced
+        self.parsed = True  # False while a ParseComplete is due
+        self.suspended = False  # the portal has more rows than were asked for
+        self.bound = False  # BindComplete has come
+        self.parameter_types: tuple[int, ...] = ()
+        self.prepared_as: tuple[str, tuple[int, ...]] | None = None  # the connection's key for the statement
         self.tag: str | None = None
         self.error: ProxyError | None = None
         self.finished = False

@@ -10,6 +10,8 @@ from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure
 from pgproxy.metrics import Metrics
 from pgproxy.planner.planner import Planner
+from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.recent import Recent
 from pgproxy.shardmap.model import ShardMap
 
 
@@ -60,6 +62,11 @@ class Services(Protocol):
 
     def status(self) -> bytes:
         """The answer to `STATUS;` as wire messages."""
+        ...
+
+    @property
+    def descriptions(self) -> Recent[DescriptionKey, Description]:
+        """What nodes have said of statements: parameter types and columns, by text, types and settings."""
         ...
 
     def admit(self, *, admin: bool) -> None:

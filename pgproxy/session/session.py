@@ -10,6 +10,7 @@ from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.planner.plan import Planned, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
+from pgproxy.session.extended import Extended
 from pgproxy.session.relay import Relay
 from pgproxy.session.services import Services
 from pgproxy.session.start_up import Identity, first_message, identify, log_in, take_settings
@@ -47,6 +48,10 @@ class Session:
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
+        self._extended = extended = Extended(
+            client, services, self.backends, self.transactions, self._runner, self._plan
+        )
+        self._runner.on_deallocate = extended.deallocate
 
     async def converse(self) -> None:
         """The whole conversation. Never raises but for our own bugs."""
@@ -122,14 +127,20 @@ class Session:
                 continue
             kind, payload = frame
             if kind == messages.QUERY:
-                await self._query(payload)
+                if not self._skip_to_sync:
+                    await self._query(payload)
             elif kind == messages.TERMINATE:
                 return
             else:
-                handler = _OTHERS.get(kind)
-                if handler is None:
-                    raise ProtocolViolation(f"invalid frontend message type {kind}")
-                await handler(self, payload)
+                await self._other_message(kind, payload)
+
+    async def _other_message(self, kind: int, payload: bytes) -> None:
+        if kind in _EXTENDED:
+            await self._extended_message(kind, payload)
+        elif kind in _OTHERS:
+            await _OTHERS[kind](self, payload)
+        else:
+            raise ProtocolViolation(f"invalid frontend message type {kind}")
 
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
@@ -152,6 +163,7 @@ class Session:
             and not self._services.draining
             and not self.identity.admin
             and not self._skip_to_sync
+            and not self._extended.owes
         )
 
     def _take_shortcut(self, data: bytes) -> bool:
@@ -214,6 +226,9 @@ class Session:
         self.active = True
         self.backends.begin_statement()
         planned, self._planned = self._planned, None
+        await self._attempt(self._extended.before_query())
+        if self._skip_to_sync:
+            return
         try:
             sql = messages.parse_query(payload)
             if self.identity.admin:
@@ -261,27 +276,50 @@ class Session:
                 self.transactions.check_alive()
             raise
 
+    async def _extended_message(self, kind: int, payload: bytes) -> None:
+        """A message of the extended protocol. After an error everything up to Sync is skipped."""
+        if self._skip_to_sync:
+            return
+        self._started_at = self._services.loop.time()
+        self.active = True
+        self.backends.begin_statement()
+        if self.identity.admin:
+            await self._attempt(_refuse_admin())
+        else:
+            await self._attempt(_EXTENDED[kind](self._extended, payload))
+        self.active = False
+        if kind == messages.EXECUTE:
+            self._end_execute()
+
+    async def _attempt(self, step: Awaitable[None]) -> None:
+        """Part of an extended query."""
+        try:
+            await step
+        except ProtocolViolation:
+            raise
+        except ProxyError as error:
+            self._skip_to_sync = True
+            await self._failed(await self._extended.abandon(error))
+
+    def _end_execute(self) -> None:
+        services = self._services
+        self.statements += 1
+        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+
     async def _sync(self, _payload: bytes) -> None:
+        if not self._skip_to_sync:
+            await self._attempt(self._extended.sync())
         self._skip_to_sync = False
         self._send_ready()
 
-    async def _extended(self, _payload: bytes) -> None:
-        """After an error everything up to Sync is skipped, as PostgreSQL does."""
-        if self._skip_to_sync:
-            return
-        self._skip_to_sync = True
-        await self._failed(
-            Refused(
-                "the extended query protocol is not supported yet",
-                "Use the simple query protocol (psycopg: ClientCursor; pgbench: --protocol=simple).",
-            )
-        )
-        self.client.flush()
-
     async def _flush(self, _payload: bytes) -> None:
+        if not self._skip_to_sync:
+            await self._attempt(self._extended.flush())
         self.client.flush()
 
     async def _function_call(self, _payload: bytes) -> None:
+        if self._skip_to_sync:
+            return
         await self._failed(Refused("the function call protocol is not supported", "Use SELECT function(…)."))
         self._send_ready()
 
@@ -306,6 +344,13 @@ class Session:
         self.client.flush()
 
 
+async def _refuse_admin() -> None:
+    raise Refused(
+        "the admin database does not speak the extended query protocol",
+        "Use the simple query protocol (psql; psycopg: ClientCursor).",
+    )
+
+
 def _is_whole(data: bytes) -> bool:
     """One typed message, and nothing behind it."""
     end = len(data)
@@ -316,8 +361,13 @@ _OTHERS: Mapping[int, Callable[[Session, bytes], Awaitable[None]]] = {
     messages.SYNC: Session._sync,
     messages.FLUSH: Session._flush,
     messages.FUNCTION_CALL: Session._function_call,
-    **dict.fromkeys(
-        (messages.PARSE, messages.BIND, messages.DESCRIBE, messages.EXECUTE, messages.CLOSE), Session._extended
-    ),
     **dict.fromkeys((messages.COPY_DATA, messages.COPY_DONE, messages.COPY_FAIL), Session._stray_copy_data),
+}
+
+_EXTENDED: Mapping[int, Callable[[Extended, bytes], Awaitable[None]]] = {
+    messages.PARSE: Extended.parse,
+    messages.BIND: Extended.bind,
+    messages.DESCRIBE: Extended.describe,
+    messages.EXECUTE: Extended.execute,
+    messages.CLOSE: Extended.close,
 }

@@ -10,7 +10,7 @@ from pgproxy.planner.plan import DiscardAll, Planned, SetSetting, SettingScope
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
-from pgproxy.session.settings import Settings, changes, with_setting, without_setting
+from pgproxy.session.settings import Settings, changes, start_up_statement, with_setting, without_setting
 from pgproxy.session.transaction import Entry, Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
@@ -38,6 +38,11 @@ class SettingStatements:
             assert plan.name is not None, "SET names what it sets"
             await self._change(plan.text, with_setting(self._backends.settings, plan.name, plan.text))
         self._client.send(command_complete("RESET" if _RESET.match(plan.text) else "SET"))
+
+    async def keep(self, name: str, value: str) -> None:
+        """What set_config() has set on one connection becomes the session's, as by SET."""
+        sql = start_up_statement(name, value)
+        await self._change(sql, with_setting(self._backends.settings, name, sql))
 
     async def discard_all(self, _planned: Planned, _plan: DiscardAll) -> None:
         self._services.metrics.local += 1

@@ -29,7 +29,8 @@ class ExchangeSource:
         exchange = self.exchange
         while exchange.description is None and exchange.error is None and not exchange.finished:
             await self._client.wait()
-        self._raise_error()
+        if exchange.description is None:
+            self._raise_error()
         assert exchange.description is not None, "a statement that returns no rows was sent to an operator"
         return exchange.description
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgproxy.errors import NodeFailure, ProxyError, Refused
+from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
@@ -22,7 +23,6 @@ from pgproxy.wire.startup import (
 
 ADMIN_DATABASE = "pgproxy"
 _UTF8_NAMES = frozenset({"utf8", "unicode", "auto"})
-_ON = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1"})
 _WITHOUT_NODES = {
     "server_version": "16.0",
     "server_encoding": "UTF8",
@@ -131,5 +131,6 @@ def _check_syntax(settings: Mapping[str, str]) -> None:
             f'client_encoding "{encoding}" is not supported',
             "Use client_encoding UTF8 (libpq: PGCLIENTENCODING=UTF8).",
         )
-    if settings.get("standard_conforming_strings", "on").lower() not in _ON:
-        raise Refused("standard_conforming_strings cannot be switched off", "Write backslash escapes as E'…'.")
+    for name, value in settings.items():
+        if name != "client_encoding":
+            check_setting(name, value.lower())

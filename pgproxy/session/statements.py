@@ -14,9 +14,13 @@ from pgproxy.operators.arguments import Arguments
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
+from pgproxy.operators.limit import Limit
+from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Pipeline, RowSource
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
+    ConfigCall,
+    Deallocate,
     DiscardAll,
     Effect,
     Empty,
@@ -31,7 +35,9 @@ from pgproxy.planner.plan import (
     TransactionControl,
     sql_for,
 )
+from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
+from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
@@ -42,9 +48,11 @@ from pgproxy.session.sources import ExchangeSource
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire import messages
+from pgproxy.wire.extended import portal_suspended
+from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
 
-_QUERY_PLAN = row_description((Column("QUERY PLAN"),))
+QUERY_PLAN = (Column("QUERY PLAN"),)
 
 
 @dataclass(slots=True)
@@ -82,13 +90,15 @@ class Statements:
         self._services = services
         self._backends = backends
         self._transactions = transactions
-        settings = SettingStatements(client, services, backends, transactions)
-        self._runners: Mapping[type[object], Callable[[Planned, Any], Awaitable[None]]] = {
+        self.on_deallocate: Callable[[str | None], None] = lambda name: None
+        self._settings = settings = SettingStatements(client, services, backends, transactions)
+        self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
             ToNode: self._to_node,
             TransactionControl: self._transaction_control,
-            SetSetting: settings.set,
-            DiscardAll: settings.discard_all,
+            SetSetting: lambda planned, plan, _call: settings.set(planned, plan),
+            DiscardAll: self._discard_all,
+            Deallocate: self._deallocate,
             Explain: self._explain,
             Status: self._status,
             Empty: self._empty,
@@ -97,38 +107,42 @@ class Statements:
     async def finish_relay(self, relay: Relay) -> None:
         """A routed statement whose answer turned out not to be simple."""
         try:
-            await self._splice(await finish(relay, self._client, self._backends))
+            await self._splice(await finish(relay, self._client, self._backends), SIMPLE)
         except ServerError as error:
             raise _with_client_position(error, relay.plan.route, relay.shard, relay.planned.arguments) from None
         finally:
             if relay.connection is not None:
                 self._backends.give_back(relay.connection)
 
-    async def run(self, planned: Planned) -> None:
+    async def run(self, planned: Planned, call: Call = SIMPLE) -> None:
         plan = planned.plan
         if self._transactions.current is not None and not isinstance(plan, TransactionControl):
             self._transactions.check_alive()
-        await self._runners[type(plan)](planned, plan)
+        await self._runners[type(plan)](planned, plan, call)
 
     # One logical table
 
-    async def _sharded(self, planned: Planned, plan: Sharded) -> None:
+    async def _sharded(self, planned: Planned, plan: Sharded, call: Call) -> None:
         indexes = plan.choice.shards(planned.arguments)
         if len(indexes) > 1:
             if isinstance(plan.scatter, Refused):
                 raise Refused(plan.scatter.message, plan.scatter.hint or "")
-            await self._scatter(planned, plan, plan.scatter, [plan.table.shards[index] for index in indexes])
+            shards = [plan.table.shards[index] for index in indexes]
+            await self._scatter(planned, plan, plan.scatter, shards, call)
             return
         if not indexes and plan.no_shard is not None:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
         shard = plan.table.shards[indexes[0] if indexes else 0]
-        await self._on_one(shard.node, plan.route, shard, planned, plan.effect)
+        await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
 
-    async def _to_node(self, planned: Planned, plan: ToNode) -> None:
+    async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
         self._services.metrics.to_node += 1
+        value = None if plan.sets is None else _config_value(plan.sets, call)
         node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-        await self._on_one(node, plan.text, None, planned, plan.effect, unsettles=plan.unsettles)
+        await self._on_one(node, plan.text, None, planned, plan.effect, call, unsettles=plan.unsettles)
+        if plan.sets is not None and value is not None:
+            await self._settings.keep(plan.sets.name, value)
 
     async def _on_one(
         self,
@@ -137,28 +151,31 @@ class Statements:
         shard: Shard | None,
         planned: Planned,
         effect: Effect,
+        call: Call,
         *,
         unsettles: bool = False,
     ) -> None:
         """Run on one node and let its messages through as they come."""
         if planned.default_limit is not None:
-            await self._limited(node, template, shard, planned, planned.default_limit)
+            await self._limited(node, template, shard, planned, call)
             return
         connection = await self._transactions.enter(node, effect)
         if unsettles:
             connection.distrust()
         try:
             sql = sql_for(template, shard, planned.arguments)
-            await self._splice(connection.query(sql, Mode.SPLICE, self._client.wake))
+            await self._splice(call.send(connection, sql, Mode.SPLICE, self._client.wake), call)
         except ServerError as error:
             raise _with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
 
-    async def _splice(self, exchange: Exchange) -> None:
+    async def _splice(self, exchange: Exchange, call: Call) -> None:
         """Hand the node's messages on. The last piece leaves together with what the session says behind it."""
         client = self._client
         while True:
+            if exchange.chunks or exchange.finished:
+                call.accepted(exchange)
             while exchange.chunks:
                 client.send(cast(bytes, exchange.take()))
                 if not exchange.finished or exchange.chunks:
@@ -171,18 +188,31 @@ class Statements:
         self._backends.reported.relay(exchange.asides)
         if exchange.error is not None:
             raise exchange.error
+        if exchange.suspended:
+            client.send(portal_suspended())
+
+    async def run_on(self, connection: BackendConnection, portal: str, max_rows: int) -> Exchange:
+        """More of a portal that is suspended on a node of the transaction."""
+        self._transactions.check_alive()
+        exchange = connection.run_on(portal, max_rows, self._client.wake)
+        try:
+            await self._splice(exchange, SIMPLE)
+        finally:
+            self._transactions.leave(connection)
+        return exchange
 
     async def _limited(
-        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, limit: int
+        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, call: Call
     ) -> None:
-        """A statement to which the proxy added LIMIT `limit` + 1, cut at `limit`."""
+        """A statement to which the proxy added LIMIT `default_limit` + 1, cut at `default_limit`."""
+        _check_whole(call)
         connection = await self._transactions.enter(node, Effect.READ)
         try:
             sql = sql_for(template, shard, planned.arguments)
-            exchange = connection.query(sql, Mode.ROWS, self._client.wake)
+            exchange = call.send(connection, sql, Mode.ROWS, self._client.wake)
             source = ExchangeSource(exchange, self._client)
             extra = _Extra(self._backends, self._services)
-            await self._stream(Pipeline((Concat(),)), [source], planned, "SELECT {}", extra)
+            await self._stream(Pipeline((Concat(),)), [source], planned, "SELECT {}", extra, call)
         except ServerError as error:
             raise _with_client_position(error, template, shard, planned.arguments) from None
         finally:
@@ -190,12 +220,16 @@ class Statements:
 
     # Several shards
 
-    async def _scatter(self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard]) -> None:
+    async def _scatter(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
         self._services.metrics.scatter += 1
         self._check_one_shard_a_node(shards)
+        _check_whole(call)
         arguments = planned.arguments
         if scatter.text.asks_time:
             planned = replace(planned, arguments=(arguments := replace(arguments, now=_now())))
+        as_text = not _passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -208,9 +242,12 @@ class Statements:
             legs.sort(key=lambda leg: leg.shard.index)
             for leg in legs:
                 sql = sql_for(scatter.text, leg.shard, arguments)
-                leg.exchange = leg.connection.query(sql, Mode.ROWS, self._client.wake)
+                leg.exchange = call.send(leg.connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
             sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
-            await self._stream(scatter.pipeline, sources, planned, plan.tag, extra)
+            pipeline = scatter.pipeline
+            if as_text and (any(call.result_formats) or len(call.result_formats) > 1):
+                pipeline = Pipeline((*pipeline.steps, Recode(call.result_formats)))
+            await self._stream(pipeline, sources, planned, plan.tag, extra, call)
             if self._transactions.current is not None:
                 await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
         except ServerError as error:
@@ -246,6 +283,7 @@ class Statements:
         planned: Planned,
         tag: str,
         extra: _Extra,
+        call: Call,
     ) -> None:
         """Open the operators over the sources and send what comes out of them."""
         environment = SessionEnvironment(self._client, self._services, extra.connection)
@@ -256,7 +294,14 @@ class Statements:
         client = self._client
         count = 0
         try:
-            client.send(row_description(await top.describe()))
+            columns = await top.describe()
+            for source in sources:
+                call.accepted(source.exchange)
+            if call.describe:
+                client.send(row_description(columns))
+            if call.max_rows:
+                top = Limit(call.max_rows, None).open((top,), planned.arguments, environment)
+                await top.describe()
             while (batch := await top.next_batch()) is not None:
                 count += batch.count
                 client.send(batch.data)
@@ -266,11 +311,12 @@ class Statements:
         self._services.metrics.rows += count
         if cut is not None and cut.cut:
             self._notice(f"only the first {planned.default_limit} rows are shown", "Add a LIMIT of your own for more.")
-        client.send(messages.command_complete(tag.format(count)))
+        suspended = bool(call.max_rows) and count >= call.max_rows
+        client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
 
     # EXPLAIN
 
-    async def _explain(self, planned: Planned, plan: Explain) -> None:
+    async def _explain(self, planned: Planned, plan: Explain, call: Call) -> None:
         self._services.metrics.local += 1
         tree = explain_tree(plan.plan, replace(planned.arguments, now=_now()))
         lines = list(tree.lines)
@@ -279,19 +325,20 @@ class Statements:
         for shard, sql in tree.shards:
             lines.append(f"{indent}{shard.table} on {shard.node}: {' '.join(sql.split())}")
             lines += [
-                f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan)
+                f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan, call)
             ]
         client = self._client
-        client.send(_QUERY_PLAN)
+        if call.describe:
+            client.send(row_description(QUERY_PLAN))
         for line in lines:
             client.send(data_row((line.encode(),)))
         client.send(messages.command_complete("EXPLAIN"))
 
-    async def _node_plan(self, node: str, sql: str, plan: Explain) -> list[str]:
+    async def _node_plan(self, node: str, sql: str, plan: Explain, call: Call) -> list[str]:
         effect = plan.plan.effect if plan.analyze else Effect.READ
         connection = await self._transactions.enter(node, effect)
         try:
-            exchange = connection.query(sql, Mode.ROWS, self._client.wake)
+            exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=True)
             return await _lines(ExchangeSource(exchange, self._client))
         except ServerError as error:
             error.position = None
@@ -301,21 +348,44 @@ class Statements:
 
     # The rest
 
-    async def _transaction_control(self, planned: Planned, plan: TransactionControl) -> None:
+    async def _transaction_control(self, _planned: Planned, plan: TransactionControl, _call: Call) -> None:
         self._services.metrics.local += 1
         tag = await self._transactions.control(plan)
         self._client.send(messages.command_complete(tag))
 
-    async def _status(self, planned: Planned, plan: Status) -> None:
+    async def _deallocate(self, _planned: Planned, plan: Deallocate, _call: Call) -> None:
         self._services.metrics.local += 1
-        self._client.send(self._services.status())
+        self.on_deallocate(plan.name)
+        self._client.send(messages.command_complete("DEALLOCATE" if plan.name is not None else "DEALLOCATE ALL"))
 
-    async def _empty(self, planned: Planned, plan: Empty) -> None:
+    async def _discard_all(self, planned: Planned, plan: DiscardAll, _call: Call) -> None:
+        await self._settings.discard_all(planned, plan)
+        self.on_deallocate(None)
+
+    async def _status(self, _planned: Planned, _plan: Status, call: Call) -> None:
+        self._services.metrics.local += 1
+        answer = self._services.status()
+        self._client.send(answer if call.describe else answer[first_message_end(answer) :])
+
+    async def _empty(self, _planned: Planned, _plan: Empty, _call: Call) -> None:
         self._client.send(messages.empty_query_response())
 
     def _notice(self, message: str, hint: str) -> None:
         self._client.send(
             messages.notice_response({"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": message, "H": hint})
+        )
+
+
+def _passes_rows_on(pipeline: Pipeline) -> bool:
+    """No operator looks into rows, so their format does not matter."""
+    return all(isinstance(step, (Concat, Limit)) for step in pipeline.steps)
+
+
+def _check_whole(call: Call) -> None:
+    if call.max_rows and call.goes_on:
+        raise Refused(
+            "fetching the rows of several shards in parts is not supported yet",
+            "Fetch all rows at once (JDBC: leave the fetch size at 0), pin the shard key, or use LIMIT and OFFSET.",
         )
 
 
@@ -349,3 +419,12 @@ def _with_client_position(
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+
+
+def _config_value(sets: ConfigCall, call: Call) -> str:
+    """The value that set_config() is given."""
+    value = sets.value if isinstance(sets.value, str) else call.text(sets.value)
+    if value is None:
+        raise Refused("set_config() without a value is not supported", "Use RESET to go back to the default.")
+    check_setting(sets.name, value.lower())
+    return value

@@ -23,6 +23,7 @@ class Entry:
     reported: Mapping[str, str] = field(default_factory=dict)
     joined: frozenset[str] = frozenset()
     writer: str | None = None
+    portals: int = 0  # that the session had bound by then
 
 
 class Transaction:
@@ -51,8 +52,10 @@ class Transaction:
         self.strict = self.strict or is_strict_isolation(text)
         self.log.append(Entry(text))
 
-    def set_savepoint(self, name: str, text: str, settings: Settings, reported: Mapping[str, str]) -> None:
-        self.log.append(Entry(text, name, settings, reported, frozenset(self.joined), self.writer))
+    def set_savepoint(
+        self, name: str, text: str, settings: Settings, reported: Mapping[str, str], portals: int
+    ) -> None:
+        self.log.append(Entry(text, name, settings, reported, frozenset(self.joined), self.writer, portals))
 
     def release(self, name: str) -> None:
         """Forget the savepoint and those set after it; what was done since stays done."""

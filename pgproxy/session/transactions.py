@@ -8,11 +8,12 @@ for the whole transaction keeps it on one node, and a second node to write is re
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
 from pgproxy.errors import ProxyError, Refused
-from pgproxy.planner.plan import Effect, TransactionAction, TransactionControl
+from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.settings import is_strict_isolation
@@ -29,6 +30,9 @@ class Transactions:
 
     def __init__(self, client: Client, backends: Backends) -> None:
         self.current: Transaction | None = None
+        self.portals = 0  # how many have been bound in this session
+        self.on_ended: Callable[[], None] = _nothing
+        self.on_rolled_back: Callable[[int], None] = _nothing  # to a savepoint that came after so many portals
         self._client = client
         self._backends = backends
         self._actions = {
@@ -51,6 +55,11 @@ class Transactions:
         """Raise 25P02 in a failed transaction."""
         if self.current is not None and self.current.failed:
             raise ProxyError("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+    def check_allows(self, plan: Plan) -> None:
+        """Raise 25P02 unless the statement may be said in the transaction as it stands."""
+        if not isinstance(plan, TransactionControl) or plan.action not in _ALLOWED_WHEN_FAILED:
+            self.check_alive()
 
     # Connections
 
@@ -86,8 +95,7 @@ class Transactions:
 
     async def control(self, plan: TransactionControl) -> str:
         """Run BEGIN, COMMIT, …; the tag."""
-        if plan.action not in _ALLOWED_WHEN_FAILED:
-            self.check_alive()
+        self.check_allows(plan)
         return await self._actions[plan.action](plan)
 
     def begin_implicit(self) -> None:
@@ -156,7 +164,7 @@ class Transactions:
         current = self._in_block("SAVEPOINT")
         await self._backends.execute_on_all(list(current.joined.values()), plan.text)
         backends = self._backends
-        current.set_savepoint(plan.name or "", plan.text, backends.settings, backends.reported.values)
+        current.set_savepoint(plan.name or "", plan.text, backends.settings, backends.reported.values, self.portals)
         return "SAVEPOINT"
 
     async def _release(self, plan: TransactionControl) -> str:
@@ -171,6 +179,7 @@ class Transactions:
         for node in current.joined_since(savepoint):
             await self._undo_on(current, node)
         await self._backends.execute_on_all(list(current.joined.values()), plan.text)
+        self.on_rolled_back(savepoint.portals)
         current.writer = savepoint.writer
         current.failed = any(connection.closed for connection in current.joined.values())
         self._backends.settings = savepoint.settings
@@ -262,6 +271,7 @@ class Transactions:
             self._backends.give_back(connection)
         transaction.joined.clear()
         self.current = None
+        self.on_ended()
 
     def _in_block(self, what: str) -> Transaction:
         if self.current is None or self.current.implicit:
@@ -281,6 +291,10 @@ class Transactions:
 
     def _warn(self, sqlstate: str, message: str) -> None:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
+
+
+def _nothing(*_: object) -> None:
+    """Until a session says who wants to know."""
 
 
 _BEGIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL)

@@ -65,6 +65,11 @@ TURNS = 4
         ["SET NAMES 'UTF8'", "SET client_encoding TO UTF8", "SHOW client_encoding", "SHOW nonsense"],
         ["SET my.custom = 'x'", "SHOW my.custom", "RESET my.custom", "SHOW my.custom"],
         ["/* a */ SET work_mem = '2MB'", "-- b\nRESET work_mem"],
+        ["SELECT set_config('work_mem', '2MB', false), current_setting('work_mem')", "SHOW work_mem", "RESET work_mem"],
+        ["SELECT set_config('TimeZone', 'Asia/Tokyo', false)", "SHOW timezone", "RESET timezone", "SHOW timezone"],
+        ["SELECT set_config('work_mem', 'x', false)", "SHOW work_mem"],
+        ["BEGIN", "SELECT 1", "SELECT set_config('work_mem', '2MB', false)", "ROLLBACK", "SHOW work_mem"],
+        ["BEGIN", "SELECT set_config('work_mem', '2MB', false)", "SHOW work_mem", "COMMIT", "SHOW work_mem"],
         [
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
             "DELETE FROM books WHERE branch = 'west'",
@@ -181,3 +186,20 @@ def test_what_a_do_block_sets_reaches_nobody_else(library_cluster: LibraryCluste
                 for statement in statements:
                     connection.execute(statement)
                 assert other.execute(look).fetchone() == ("4MB", "UTC")
+
+
+def test_what_set_config_sets_is_the_session_s_alone(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, pool=PoolSettings(size=1)) as proxy,
+        psycopg.connect(proxy.conninfo, autocommit=True) as connection,
+        proxy.connect() as other,
+    ):
+        connection.execute("SELECT set_config('work_mem', %s, false)", ("77MB",))
+        for branch in ("west", "north", "downtown"):
+            ask = f"SELECT current_setting('work_mem') FROM books WHERE branch = '{branch}' LIMIT 1"
+            assert connection.execute(ask).fetchone() == ("77MB",)
+            assert other.execute(ask).fetchone() == ("4MB",)
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            connection.execute("SELECT set_config('standard_conforming_strings', %s, false)", ("OFF",))
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            connection.execute("SELECT set_config('work_mem', %s, false)", (None,))

@@ -1,0 +1,144 @@
+"""How a statement reaches a node and what form its answer has: as a simple Query, or bound with values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.prepared import BoundStatement
+from pgproxy.errors import ProxyError
+
+
+class Call(Protocol):
+    """`describe`: the client wants a RowDescription before the rows. `result_formats`: as in Bind."""
+
+    @property
+    def describe(self) -> bool: ...
+
+    @property
+    def result_formats(self) -> tuple[int, ...]: ...
+
+    def send(
+        self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
+    ) -> Exchange:
+        """Run the text there. `as_text`: the rows are to be looked into, so they must come in text format. In
+        mode ROWS the answer is described in any case."""
+        ...
+
+    @property
+    def max_rows(self) -> int:
+        """How many rows the client wants for now, 0 for all."""
+        ...
+
+    @property
+    def goes_on(self) -> bool:
+        """The client may ask for more of the same portal later."""
+        ...
+
+    def text(self, parameter: int) -> str | None:
+        """What is bound to the parameter of this number, which is of type text."""
+        ...
+
+    def accepted(self, exchange: Exchange) -> None:
+        """Something of the answer to a spliced statement has come, or it has ended well or badly: send what goes
+        before it. Called once or more."""
+        ...
+
+
+class SimpleCall:
+    """A simple Query."""
+
+    describe = True
+    result_formats: tuple[int, ...] = ()
+    max_rows = 0
+    goes_on = False
+
+    def send(
+        self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
+    ) -> Exchange:
+        return connection.query(sql, mode, wake)
+
+    def text(self, parameter: int) -> str | None:
+        return None
+
+    def accepted(self, exchange: Exchange) -> None:
+        pass
+
+
+SIMPLE = SimpleCall()
+
+
+@dataclass(slots=True)
+class BoundCall:
+    """One Execute. `replies` are what the client is still owed for its Parse and Bind (each None when it has
+    had it): they are sent once a node has accepted these."""
+
+    statement: BoundStatement  # its text is replaced by each shard's
+    parse_reply: bytes | None
+    bind_reply: bytes | None
+    reply: Callable[[bytes], None]
+    sent_to: BackendConnection | None = None
+    exchange: Exchange | None = None
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def describe(self) -> bool:
+        return self.statement.describe
+
+    @property
+    def max_rows(self) -> int:
+        return self.statement.max_rows
+
+    @property
+    def goes_on(self) -> bool:
+        return bool(self.statement.portal)
+
+    @property
+    def suspended(self) -> bool:
+        """The portal that it ran in has more rows."""
+        return self.exchange is not None and self.exchange.suspended
+
+    @property
+    def result_formats(self) -> tuple[int, ...]:
+        return self.statement.result_formats
+
+    def send(
+        self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
+    ) -> Exchange:
+        bound = replace(
+            self.statement,
+            sql=sql,
+            describe=self.statement.describe or mode is Mode.ROWS,
+            result_formats=() if as_text else self.statement.result_formats,
+            max_rows=0 if mode is Mode.ROWS else self.statement.max_rows,
+        )
+        self.sent_to = connection
+        self.exchange = connection.run_bound(bound, mode, wake)
+        self.exchanges.append(self.exchange)
+        return self.exchange
+
+    def text(self, parameter: int) -> str | None:
+        value = self.statement.values[parameter - 1]
+        return None if value is None else value.decode(errors="replace")
+
+    def accepted(self, exchange: Exchange) -> None:
+        if self.parse_reply is not None and exchange.parsed:
+            self.reply(self.parse_reply)
+            self.parse_reply = None
+        if self.bind_reply is not None and exchange.bound:
+            self.reply(self.bind_reply)
+            self.bind_reply = None
+
+    def renew(self) -> None:
+        """What nodes have prepared is out of date: let them parse it anew."""
+        self.statement = replace(self.statement, renewed=True)
+        self.exchanges.clear()
+
+    def failed(self, error: ProxyError) -> None:
+        """It ended in this error: replies for what the node had accepted before go out."""
+        for exchange in self.exchanges:
+            if exchange.error is error:
+                self.accepted(exchange)
