@@ -1,6 +1,7 @@
 # Everything runs in .venv, which each target makes and keeps up to date by itself.
 #   make demo [ARGS='-c "SELECT …"']   three PostgreSQL nodes and the proxy on 127.0.0.1:6432
 #   make test [ARGS='tests/wire -x']   all tests
+#   make test-clients                  drivers of other languages: Node, Go, Java, Rust
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
@@ -13,7 +14,7 @@ SPAWN ?= 20
 TIME ?= 60s
 ARGS ?=
 
-.PHONY: demo test check bench loadtest clean
+.PHONY: demo test test-clients check bench loadtest clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -21,6 +22,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m other_clients tests/clients/other $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -35,7 +39,7 @@ loadtest: $(VENV)/dev.stamp
 	$(BIN)/python -m loadtest.run --users $(USERS) --spawn $(SPAWN) --time $(TIME) $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist loadtest/reports
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis dist loadtest/reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 pytest_plugins = ["tests.fix_nodes", "tests.fix_proxy", "tests.differential.fix_sides"]
+
+pytest.register_assert_rewrite("tests.clients.sides")

@@ -6,6 +6,7 @@ type OIDs, modifiers and sizes, text values, command tags, SQLSTATEs.
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections import Counter
@@ -26,6 +27,15 @@ NUMERIC, FLOAT4, FLOAT8 = 1700, 700, 701
 _TIMEOUT_S = 30.0
 
 
+class Mode(Enum):
+    """How statements are sent: as simple Queries, or by the extended protocol with results in one of the formats."""
+
+    SIMPLE = "simple"
+    TEXT = "extended text"
+    BINARY = "extended binary"
+    BOUND = "extended bound"  # as text, and constants of WHERE become parameters without a declared type
+
+
 class Verdict(Enum):
     AGREED = "agreed"
     REFUSED = "refused"
@@ -38,6 +48,7 @@ class ResultColumn:
     type_oid: int
     modifier: int
     size: int
+    format: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Server:
     """One side: a connection that is opened again when it broke."""
 
     def __init__(self, conninfo: str) -> None:
+        self.mode = Mode.SIMPLE
         self._conninfo = conninfo
         self._connection: PGconn | None = None
 
@@ -86,7 +98,7 @@ class Server:
         if self._connection is None:
             self._connection = connect(self._conninfo)
         try:
-            return _exchange(self._connection, sql)
+            return _exchange(self._connection, sql, self.mode)
         except (ConnectionError, TimeoutError) as broken:
             self.close()
             return [Answer(sqlstate="broken", message=str(broken))]
@@ -100,8 +112,12 @@ def connect(conninfo: str) -> PGconn:
     return connection
 
 
-def _exchange(connection: PGconn, sql: str) -> list[Answer]:
-    connection.send_query(sql.encode())
+def _exchange(connection: PGconn, sql: str, mode: Mode) -> list[Answer]:
+    if mode is Mode.SIMPLE:
+        connection.send_query(sql.encode())
+    else:
+        text, values = parametrised(sql) if mode is Mode.BOUND else (sql, [])
+        connection.send_query_params(text.encode(), values, result_format=int(mode is Mode.BINARY))
     deadline = time.monotonic() + _TIMEOUT_S
     answers = []
     while True:
@@ -123,6 +139,22 @@ def _exchange(connection: PGconn, sql: str) -> list[Answer]:
     return answers
 
 
+_WHERE = re.compile(r"(?<= WHERE ).*?(?= GROUP BY | HAVING | ORDER BY | LIMIT | OFFSET | RETURNING |$)", re.DOTALL)
+_CONSTANT = re.compile(r"(?<= [=<>] )(?:'((?:[^'\\]|'')*)'|(-?[0-9]+))(?=[ )]|$)")
+
+
+def parametrised(sql: str) -> tuple[str, list[bytes]]:
+    """The statement with constants that something is compared with as `$n`, and their values."""
+    values: list[bytes] = []
+
+    def parameter(constant: re.Match[str]) -> str:
+        text = constant[2] if constant[1] is None else constant[1].replace("''", "'")
+        values.append(text.encode())
+        return f"${len(values)}"
+
+    return _WHERE.sub(lambda where: _CONSTANT.sub(parameter, where[0]), sql, count=1), values
+
+
 def _answer(result: PGresult) -> Answer:
     if result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE)
@@ -133,7 +165,10 @@ def _answer(result: PGresult) -> Answer:
         )
     width = range(result.nfields)
     columns = tuple(
-        ResultColumn((result.fname(i) or b"").decode(), result.ftype(i), result.fmod(i), result.fsize(i)) for i in width
+        ResultColumn(
+            (result.fname(i) or b"").decode(), result.ftype(i), result.fmod(i), result.fsize(i), result.fformat(i)
+        )
+        for i in width
     )
     rows = tuple(tuple(result.get_value(n, i) for i in width) for n in range(result.ntuples))
     return Answer(columns, rows, (result.command_status or b"").decode())
@@ -185,7 +220,7 @@ def illegal(statement: Select, got: Answer, everything: Answer) -> str | None:
     """Why these rows cannot be an answer, given all rows with their rank as the last column."""
     if everything.sqlstate is not None:
         return f"the ranking statement failed: {everything} of {statement.ranked()}"
-    by_rank = sorted(everything.rows, key=lambda row: int(row[-1] or 0))
+    by_rank = sorted(everything.rows, key=lambda row: _rank(row, everything))
     first = int(statement.offset or 0)
     last = len(by_rank)
     if statement.limit not in (None, "ALL"):
@@ -205,6 +240,13 @@ def illegal(statement: Select, got: Answer, everything: Answer) -> str | None:
     return None
 
 
+def _rank(row: Row, everything: Answer) -> int:
+    """The last column, an int8 in either format."""
+    value = row[-1] or b"0"
+    binary = bool(everything.columns) and everything.columns[-1].format
+    return int.from_bytes(value, "big") if binary else int(value)
+
+
 def canonical(rows: Sequence[Row], columns: Sequence[ResultColumn], representatives: bool) -> list[Row]:
     """Rows with equal values made the same bytes, where the statement may show any one of several equal values."""
     loose = [index for index, column in enumerate(columns) if column.type_oid in (NUMERIC, FLOAT4, FLOAT8)]
@@ -214,7 +256,10 @@ def canonical(rows: Sequence[Row], columns: Sequence[ResultColumn], representati
     for row in rows:
         fields = list(row)
         for index in loose:
-            fields[index] = _same_bytes(fields[index])
+            if columns[index].format:
+                fields[index] = _same_binary(fields[index], columns[index].type_oid)
+            else:
+                fields[index] = _same_bytes(fields[index])
         made.append(tuple(fields))
     return made
 
@@ -226,6 +271,15 @@ def _same_bytes(number: bytes | None) -> bytes | None:
     if b"." in number and b"e" not in number:
         number = number.rstrip(b"0").rstrip(b".")
     return b"0" if number == b"-0" else number
+
+
+def _same_binary(number: bytes | None, type_oid: int) -> bytes | None:
+    """The same in binary format: a numeric without its scale (bytes 6 and 7), a float's -0 as 0."""
+    if number is None:
+        return None
+    if type_oid == NUMERIC:
+        return number[:6] + number[8:]
+    return bytes(len(number)) if number[0] == 0x80 and not any(number[1:]) else number
 
 
 def minimise(statement: Statement, proxy: Server, reference: Server) -> Statement:

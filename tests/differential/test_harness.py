@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.differential.compare import Answer, ResultColumn, illegal, same_rows
+from tests.differential.compare import Answer, ResultColumn, illegal, parametrised, same_rows
 from tests.differential.generate import SHAPES, Generator
 from tests.differential.statement import Item, Select, SortKey
 
@@ -93,3 +93,9 @@ def test_simpler_forms_end() -> None:
     for statement in Generator(3).statements(200):
         if isinstance(statement, Select):
             assert all(len(form.text()) < len(statement.text()) for form in statement.simpler())
+
+
+def test_constants_become_parameters() -> None:
+    sql = "SELECT 'a', 1 FROM t WHERE (a = 'it''s') AND b > -5 AND c = 1::int8 AND d = E'x' ORDER BY 1 LIMIT 5"
+    want = "SELECT 'a', 1 FROM t WHERE (a = $1) AND b > $2 AND c = 1::int8 AND d = E'x' ORDER BY 1 LIMIT 5"
+    assert parametrised(sql) == (want, [b"it's", b"-5"])

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.differential.compare import Verdict, compare, minimise
+from tests.differential.compare import Mode, Verdict, compare, minimise
 from tests.differential.data import SUBJECTS
 from tests.differential.fix_sides import Sides
 from tests.differential.generate import SHAPES, Generator
@@ -23,12 +23,24 @@ REFUSED_AT_MOST = dict.fromkeys(SHAPES, 0.0) | {
     "failing": 0.5,
 }
 _SHOWN_FAILURES = 5
+# Of the number of statements asked for, how many are sent in each mode.
+_SHARES = {Mode.SIMPLE: 0.4, Mode.TEXT: 0.2, Mode.BINARY: 0.2, Mode.BOUND: 0.2}
 # Shares of a handful of statements say nothing.
 _ENOUGH = 30
 
 
-def test_agreement(sides: Sides, request: pytest.FixtureRequest) -> None:
-    seed, count = request.config.getoption("seed"), request.config.getoption("statements")
+@pytest.mark.parametrize("mode", Mode, ids=[mode.value for mode in Mode])
+def test_agreement(mode: Mode, sides: Sides, request: pytest.FixtureRequest) -> None:
+    seed = request.config.getoption("seed") + 1000 * list(Mode).index(mode)
+    count = int(request.config.getoption("statements") * _SHARES[mode])
+    sides.proxy.mode = sides.reference.mode = mode
+    try:
+        _agree(sides, seed, count)
+    finally:
+        sides.proxy.mode = sides.reference.mode = Mode.SIMPLE
+
+
+def _agree(sides: Sides, seed: int, count: int) -> None:
     verdicts: Counter[tuple[str, Verdict]] = Counter()
     reasons: Counter[str] = Counter()
     failures: list[str] = []
