@@ -240,7 +240,7 @@ pgproxy is listening on {HOST}:{port}. Connect with
     {program} -h {HOST} -p {port} -U {SUPERUSER} {DATABASE}
 
     import psycopg
-    connection = psycopg.connect("{target}", cursor_factory=psycopg.ClientCursor)
+    connection = psycopg.connect("{target}")
     print(connection.execute("SELECT book_name, branch FROM books ORDER BY book_name LIMIT 5").fetchall())
 
 Ctrl-C stops everything.
