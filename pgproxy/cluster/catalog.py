@@ -73,7 +73,7 @@ class _NodeCatalog:
     columns: Mapping[Relation, Mapping[str, ColumnFacts]]
     functions: Mapping[str, _Function]
     unsafe_relations: frozenset[str]
-    relations: frozenset[str]
+    shadowed: frozenset[str]
 
 
 async def read_facts(shard_map: ShardMap, *, skip: Collection[str] = ()) -> CatalogFacts:
@@ -105,7 +105,6 @@ def _merge(
 ) -> CatalogFacts:
     first = next(iter(catalogs.values()))
     functions = _merge_functions(catalog.functions for catalog in catalogs.values())
-    mapped = {shard.table for table in shard_map.tables.values() for shard in table.shards} | set(shard_map.tables)
     return CatalogFacts(
         engine=shard_map.cluster.engine,
         server_version_num=min(catalog.server_version_num for catalog in catalogs.values()),
@@ -114,7 +113,7 @@ def _merge(
         builtin_functions=frozenset(name for name, function in functions.items() if function.builtin),
         aggregates=frozenset(name for name, function in functions.items() if function.aggregate),
         unsafe_relations=frozenset().union(*(catalog.unsafe_relations for catalog in catalogs.values())),
-        local_relations={name: catalog.relations - mapped for name, catalog in catalogs.items()},
+        shadowed=frozenset().union(*(catalog.shadowed for catalog in catalogs.values())),
         reference_tables=_reference_facts(shard_map, catalogs),
         bytewise_default=all(catalog.bytewise_default for catalog in catalogs.values()),
         max_prepared_transactions=min(catalog.max_prepared_transactions for catalog in catalogs.values()),
@@ -212,7 +211,7 @@ async def _read_postgresql(conn: AsyncConnection, shard_map: ShardMap) -> _NodeC
         columns=columns,
         functions=_functions(await _rows(conn, _FUNCTIONS)),
         unsafe_relations=frozenset(name for (name,) in await _rows(conn, _PG_UNSAFE, *_arrays(_mapped(shard_map)))),
-        relations=frozenset(name for (name,) in await _rows(conn, _RELATIONS)),
+        shadowed=await _shadowed(conn, shard_map),
     )
 
 
@@ -233,8 +232,15 @@ async def _read_cockroachdb(conn: AsyncConnection, shard_map: ShardMap) -> _Node
         columns=columns,
         functions=_functions(await _rows(conn, _FUNCTIONS)),
         unsafe_relations=_views_naming(frozenset(shard_map.tables), views),
-        relations=frozenset(name for (name,) in await _rows(conn, _RELATIONS)),
+        shadowed=await _shadowed(conn, shard_map),
     )
+
+
+async def _shadowed(conn: AsyncConnection, shard_map: ShardMap) -> frozenset[str]:
+    """Names of mapped tables that other schemas have too: a search path may put those first."""
+    mapped = _all_tables(shard_map)
+    found = await _rows(conn, _NAMESAKES, [name for _, name in mapped])
+    return frozenset(name for schema, name in found if (schema, name) not in mapped)
 
 
 async def _rows(conn: AsyncConnection, statement: LiteralString, *arguments: object) -> list[tuple[Any, ...]]:
@@ -335,11 +341,10 @@ _FUNCTIONS: LiteralString = """
     GROUP BY p.proname
 """
 
-_RELATIONS: LiteralString = """
-    SELECT DISTINCT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension')
-      AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'
+_NAMESAKES: LiteralString = """
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = ANY (%s::text[])
+      AND n.nspname NOT LIKE 'pg\\_toast%%' AND n.nspname NOT LIKE 'pg\\_temp%%'
 """
 
 # Whatever reads a shard or a logical table here: views and materialized views (their rules depend on what they

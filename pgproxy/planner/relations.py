@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from pglast import ast
 
+from pgproxy.errors import Refused
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.tree import children_of, items_of
 
@@ -50,6 +51,11 @@ def classify_name(schema: str | None, name: str, context: PlanningContext) -> Re
     shard_map = context.shard_map
     if schema in _CATALOG_SCHEMAS:
         return Relation(name, Kind.CATALOG)
+    if schema is None and name in context.facts.shadowed:
+        raise Refused(
+            f'relation "{name}" exists in several schemas, and which of them is meant depends on the search path',
+            "Write the schema before the name.",
+        )
     table = shard_map.tables.get(name)
     if table is not None and schema in (None, table.schema):
         return Relation(name, Kind.LOGICAL)

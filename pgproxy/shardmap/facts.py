@@ -41,7 +41,8 @@ class CatalogFacts:
     bare name. `builtin_functions`: names that pg_catalog has and no other schema of the database has.
     `aggregates`: names of aggregate functions. `unsafe_relations`: views and the like on a node that read
     a logical (shell) table or a shard, so that their answer there would not be the cluster's.
-    `local_relations`: every other relation name, per node, for statements on unmapped tables.
+    `shadowed`: names of logical, physical and reference tables that another schema of a node has as well, so
+    that only the schema tells which is meant.
     `reference_tables`: those that exist, by the name that the shard map gives them.
     `bytewise_default`: the database's default collation compares by bytes.
     """
@@ -56,5 +57,5 @@ class CatalogFacts:
     bytewise_default: bool = True
     max_prepared_transactions: int = 0
     parameter_status: Mapping[str, str] = field(default_factory=dict)
-    local_relations: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    shadowed: frozenset[str] = frozenset()
     reference_tables: Mapping[str, TableFacts] = field(default_factory=dict)
