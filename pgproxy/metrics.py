@@ -83,8 +83,6 @@ class Metrics:
     """The proxy's figures. Statements are counted by the way they ran; `clients` is a gauge."""
 
     __slots__ = (
-        "bytes_from_clients",
-        "bytes_to_clients",
         "cancels",
         "clients",
         "clients_refused",
@@ -116,8 +114,6 @@ class Metrics:
         self.local = 0  # answered by the proxy itself
         self.refused = 0  # 0A000 from the planner
         self.rows = 0
-        self.bytes_from_clients = 0
-        self.bytes_to_clients = 0
         self.plan_cache_hits = 0
         self.plan_cache_misses = 0
         self.plan_cache_evictions = 0

@@ -18,7 +18,6 @@ from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.wire import messages as wire
 from pgproxy.wire.auth import Login
 from pgproxy.wire.extended import (
-    close_portal,
     describe_statement,
     execute_message,
     parse_message,
@@ -108,11 +107,6 @@ class BackendConnection(asyncio.Protocol):
     def busy(self) -> bool:
         return bool(self._exchanges) or self._receiver is not None
 
-    @property
-    def process_id(self) -> int | None:
-        """The node's process id for this connection, where it gave one."""
-        return self._key[0] if self._key else None
-
     def query(self, sql: str, mode: Mode, wake: Callable[[], None]) -> Exchange:
         """Send a Query. Its answer comes behind those of the Queries before it. Never raises: a connection
         that is gone gives an exchange that has failed already."""
@@ -130,9 +124,6 @@ class BackendConnection(asyncio.Protocol):
         """Execute a suspended portal of this connection's transaction further."""
         data = execute_message(portal, max_rows) + wire.sync()
         return self._start(data, Exchange(Mode.SPLICE, wake))
-
-    def close_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
-        return self._start(close_portal(portal) + wire.sync(), Exchange(Mode.SILENT, wake))
 
     def describe(self, sql: str, types: tuple[int, ...], wake: Callable[[], None]) -> Exchange:
         """Parse and describe a statement without running it, as the unnamed one."""

@@ -158,5 +158,6 @@ async def finish(relay: Relay, client: Client, backends: Backends) -> Exchange:
         return relay.exchange
     assert relay.connection is not None, "a relay that stopped without an error has a connection"
     await backends.apply_settings(relay.connection)
+    backends.check_cancelled()
     sql = sql_for(relay.plan.route, relay.shard, relay.planned.arguments)
     return relay.connection.query(sql, Mode.SPLICE, client.wake)

@@ -189,6 +189,7 @@ class Session:
         if services.why_down(shard.node) is not None:
             return False
         self.client.shortcut = None
+        self.backends.begin_statement()
         self.statements += 1
         self.active = True
         self._started_at = started_at
@@ -208,7 +209,6 @@ class Session:
 
     async def _finish_relay(self) -> None:
         self._services.metrics.route += 1
-        self.backends.begin_statement()
         try:
             await self._runner.finish_relay(self._relay)
         except ProxyError as error:

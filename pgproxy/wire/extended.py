@@ -171,17 +171,6 @@ def bind_message(
     return _message(b"B", b"".join(parts))
 
 
-def rebind(payload: bytes, statement_name: bytes) -> bytes:
-    """The whole Bind of a client's Bind payload, for the unnamed portal and another statement.
-
-    Nothing behind the two names is looked at: the node checks it.
-    """
-    end = payload.find(b"\0", payload.find(b"\0") + 1)
-    if end < 0:
-        _refuse("invalid string in message")
-    return b"B%b\0%b%b" % (_LENGTH(len(payload) - end + len(statement_name) + 5), statement_name, payload[end:])
-
-
 def describe_statement(name: str) -> bytes:
     """Describe of a prepared statement."""
     return _message(b"D", b"S%b\0" % name.encode())

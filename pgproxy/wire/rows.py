@@ -94,16 +94,6 @@ def split_rows(data: bytes) -> list[bytes]:
     return rows
 
 
-def row_ends(data: bytes) -> list[int]:
-    """The offset behind each DataRow of a batch (so the first `n` rows are `data[: ends[n - 1]]`)."""
-    ends = []
-    at, end = 0, len(data)
-    while at < end:
-        at += 1 + _UINT32(data, at + 1)[0]
-        ends.append(at)
-    return ends
-
-
 def fields_of(row: bytes) -> list[bytes | None]:
     """The fields of one DataRow message, None for NULL."""
     fields: list[bytes | None] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -14,6 +13,7 @@ import pytest
 from psycopg import pq
 from psycopg.rows import tuple_row
 
+from pgproxy.demo.nodes import programs_folder
 from tests.fix_nodes import ReferencePostgres
 from tests.fix_proxy import RunningProxy
 
@@ -179,9 +179,7 @@ def test_many_clients_share_what_is_prepared(shared_proxy: RunningProxy) -> None
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench(shared_proxy: RunningProxy, tmp_path: Any, mode: str) -> None:
-    pgbench = shutil.which("pgbench")
-    if pgbench is None:
-        pytest.skip("pgbench is not installed")
+    pgbench = programs_folder(tmp_path) / "pgbench"
     script = tmp_path / "script.sql"
     script.write_text(
         "\\set id random(1001, 1060)\n"

@@ -76,12 +76,6 @@ def test_bind_round_trip(bind: x.Bind) -> None:
     assert x.parse_bind(_encode(bind)[5:]) == bind
 
 
-@given(binds(), names)
-def test_rebind_changes_the_names_alone(bind: x.Bind, statement: str) -> None:
-    wanted = x.bind_message("", statement, bind.parameter_formats, bind.values, bind.result_formats)
-    assert x.rebind(_encode(bind)[5:], statement.encode()) == wanted
-
-
 @given(st.sampled_from((x.STATEMENT, x.PORTAL)), names)
 def test_describe_and_close_round_trip(kind: str, name: str) -> None:
     describe, close = {
@@ -233,12 +227,6 @@ def test_no_cut_bind_is_read(bind: x.Bind) -> None:
             x.parse_bind(payload[:end])
     with pytest.raises(ProxyError, match=FORMAT):
         x.parse_bind(payload + b"\0")
-
-
-@pytest.mark.parametrize("payload", [b"", b"s", b"p\0s"])
-def test_rebind_without_names(payload: bytes) -> None:
-    with pytest.raises(ProxyError, match=STRING):
-        x.rebind(payload, b"t")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0", b"\0\1", b"\0\1\0\0\0", b"\0\0\0", b"\0\1\0\0\0\x17\0"])
