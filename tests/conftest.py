@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fix_nodes", "tests.fix_proxy", "tests.differential.fix_sides"]
 
 pytest.register_assert_rewrite("tests.clients.sides")
+
+# No test may fail because the machine is slow.
+settings.register_profile("pgproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pgproxy")
