@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
+from pgproxy.session.client_tls import ClientTls
 from pgproxy.wire.frames import FrameReader
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
@@ -42,6 +43,7 @@ class Client(asyncio.Protocol):
         self.reader = FrameReader(max_message_bytes)
         self.untyped = bytearray()  # the start-up packets, before `started`
         self.gone = False
+        self.tls: ClientTls | None = None  # not encrypted
         self.shortcut: Callable[[bytes], bool] | None = None  # takes what came if it can, while nothing else waits
         self._converse = converse
         self._conversation: Coroutine[Any, Any, None] | None = None
