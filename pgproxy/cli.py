@@ -129,6 +129,26 @@ def status(host: str, port: int, as_json: bool, watch: bool) -> None:
 
 
 @main.command()
+@click.option("--host", "-h", default="127.0.0.1", show_default=True, help="The proxy's address.")
+@click.option("--port", "-p", type=int, default=6432, show_default=True, help="The proxy's port.")
+@click.option("--user", "-U", help="Log in as this user (else PGUSER, or the system's user name).")
+@click.option("--database", "-d", help="The database (else PGDATABASE, or the one that the proxy serves).")
+@click.option("statements", "--command", "-c", multiple=True, help="Run this SQL, then end; repeatable.")
+@click.option("--stop-on-error", is_flag=True, help="End at the first error of -c or standard input.")
+def shell(
+    host: str, port: int, user: str | None, database: str | None, statements: tuple[str, ...], stop_on_error: bool
+) -> None:
+    """Type SQL to a running proxy.
+
+    Exit code 0; 1: a statement of -c or standard input failed; 2: the proxy cannot be reached.
+    """
+    from pgproxy.shell.connection import Target
+    from pgproxy.shell.shell import ShellOptions, run_shell
+
+    sys.exit(run_shell(ShellOptions(Target(host, port, user, database), statements, stop_on_error)))
+
+
+@main.command()
 def version() -> None:
     """Show the version."""
     click.echo(f"pgproxy {__version__}")

@@ -25,14 +25,15 @@ MAY_IMPORT = {
     "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
     "server": {"worker", "shardmap"},
     "demo": {"cluster", "shardmap"},
-    "cli": {"server", "admin", "cluster", "demo", "shardmap"},
+    "shell": set(),  # a client: it knows the proxy by its port only
+    "cli": {"server", "admin", "cluster", "demo", "shardmap", "shell"},
     "__main__": {"cli"},
     "__init__": set(),
 }
 ONLY_IN = {
     "pglast": {"planner"},
     "sqlglot": {"planner"},
-    "psycopg": {"cluster", "demo", "admin/render.py"},  # render: `pgproxy status` is a client of the proxy
+    "psycopg": {"cluster", "demo", "shell", "admin/render.py"},  # shell and `pgproxy status` are clients of the proxy
     "psycopg_pool": {"cluster"},
     "asyncio": {"backend", "session", "worker", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo"},
