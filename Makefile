@@ -5,6 +5,9 @@
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
+#   make consistency TRIALS=1000       how long until a write is seen
+#   make recovery USERS=100            a node is killed under load and comes back
+#   make soak MINUTES=10               everything at once, with random faults: memory must stay flat
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,9 +15,11 @@ BIN := $(VENV)/bin
 USERS ?= 100
 SPAWN ?= 20
 TIME ?= 60s
+TRIALS ?= 1000
+MINUTES ?= 10
 ARGS ?=
 
-.PHONY: demo test test-clients check bench loadtest clean
+.PHONY: demo test test-clients check bench loadtest consistency recovery soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -37,6 +42,15 @@ bench: $(VENV)/dev.stamp
 
 loadtest: $(VENV)/dev.stamp
 	$(BIN)/python -m loadtest.run --users $(USERS) --spawn $(SPAWN) --time $(TIME) $(ARGS)
+
+consistency: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.consistency --trials $(TRIALS) $(ARGS)
+
+recovery: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.recovery --users $(USERS) $(ARGS)
+
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.soak --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis dist loadtest/reports

@@ -1,0 +1,199 @@
+"""What is measured: the library behind a proxy, whose nodes can be stopped and started again.
+
+Three kinds: independent PostgreSQL nodes; one PostgreSQL behind three relays, as gateways of one cluster; or any
+cluster that runs already, with commands that stop and start its nodes.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+
+from loadtest.tcp_relay import TcpRelay
+from pgproxy.cluster.schema import split_statements
+from pgproxy.demo.library import DATABASE, generate_rows, library_map, library_scripts, load_library
+from pgproxy.demo.nodes import HOST, NODE_NAMES, SUPERUSER, EmbeddedNode, free_port, start_nodes, stop_nodes
+from pgproxy.shardmap.load import load
+from pgproxy.shardmap.model import Engine, ShardMap
+from pgproxy.shardmap.write import to_toml
+
+ADMIN_DATABASE = "pgproxy"
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 45.0
+
+
+class Stoppable(Protocol):
+    """One node, whatever it is."""
+
+    def kill(self) -> None:
+        """As kill -9."""
+        ...
+
+    def start(self) -> None:
+        """Again, with its data; returns when the command has been given or the node is there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`target` is the proxy, `pid` its process where it is ours; `homes` says which node has which branch's books."""
+
+    engine: Engine
+    target: str
+    shard_map: ShardMap
+    nodes: Mapping[str, Stoppable]
+    pid: int | None
+
+    @property
+    def admin(self) -> str:
+        return psycopg.conninfo.make_conninfo(self.target, dbname=ADMIN_DATABASE)
+
+    def node_conninfo(self, name: str) -> str:
+        node, cluster = self.shard_map.nodes[name], self.shard_map.cluster
+        return psycopg.conninfo.make_conninfo(
+            host=node.host, port=node.port, user=cluster.user, password=cluster.password, dbname=cluster.database
+        )
+
+    def home_of(self, branch: str) -> str:
+        shards = self.shard_map.tables["books"].shards
+        return next(shard.node for shard in shards if branch in shard.values)
+
+
+@contextmanager
+def open_cluster(kind: str, rows: int) -> Iterator[Cluster]:
+    """`postgresql` or `gateways`, made for the occasion with `rows` books."""
+    directory = Path(tempfile.mkdtemp(prefix="pgproxy-measure-"))
+    directory.chmod(0o755)  # root runs PostgreSQL as a system user, who must get in
+    try:
+        with (_independent if kind == "postgresql" else _gateways)(directory, rows) as cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def given_cluster(config: Path, target: str, stop: str, start: str) -> Iterator[Cluster]:
+    """A cluster that runs already; `{node}` in a command is the node's name."""
+    shard_map = load(config)
+    nodes = {name: _ByCommand(name, stop, start) for name in shard_map.nodes}
+    yield Cluster(shard_map.cluster.engine, target, shard_map, nodes, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _ByCommand:
+    name: str
+    stop_command: str
+    start_command: str
+
+    def kill(self) -> None:
+        subprocess.run(shlex.split(self.stop_command.format(node=self.name)), check=True)
+
+    def start(self) -> None:
+        subprocess.run(shlex.split(self.start_command.format(node=self.name)), check=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    relay: TcpRelay
+
+    def kill(self) -> None:
+        self.relay.kill()
+
+    def start(self) -> None:
+        self.relay.heal()
+
+
+@contextmanager
+def _independent(directory: Path, rows: int) -> Iterator[Cluster]:
+    nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
+    try:
+        start_nodes(nodes)
+        load_library(nodes)
+        generate_rows(nodes, rows, lambda _some: None)
+        with _proxy(directory, library_map(nodes, free_port())) as (shard_map, pid):
+            yield _cluster(shard_map, {node.name: node for node in nodes}, pid)
+    finally:
+        stop_nodes(nodes)
+
+
+@contextmanager
+def _gateways(directory: Path, rows: int) -> Iterator[Cluster]:
+    """All six tables in one server, which every relay leads to."""
+    server = EmbeddedNode("server", directory / "server")
+    try:
+        server.start()
+        _load_all(server, rows)
+        with ExitStack() as stack:
+            relays = {name: stack.enter_context(TcpRelay(server.port, free_port())) for name in NODE_NAMES}
+            shard_map = library_map(
+                [replace(server, name=name, port=relay.port) for name, relay in relays.items()], free_port()
+            )
+            shard_map = replace(shard_map, cluster=replace(shard_map.cluster, engine=Engine.COCKROACHDB))
+            shard_map, pid = stack.enter_context(_proxy(directory, shard_map))
+            yield _cluster(shard_map, {name: _Gateway(relay) for name, relay in relays.items()}, pid)
+    finally:
+        server.stop()
+
+
+def _load_all(server: EmbeddedNode, rows: int) -> None:
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+    with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:
+        for statement in (statement for script in library_scripts() for statement in split_statements(script)):
+            if not statement.startswith(("CREATE DATABASE", "USE")):
+                connection.execute(statement.encode())
+    generate_rows([replace(server, name=name) for name in NODE_NAMES], rows, lambda _some: None)
+
+
+def _cluster(shard_map: ShardMap, nodes: Mapping[str, Stoppable], pid: int) -> Cluster:
+    target = (
+        f"host={HOST} port={shard_map.proxy.port} user={SUPERUSER} dbname={DATABASE} sslmode=disable gssencmode=disable"
+    )
+    return Cluster(shard_map.cluster.engine, target, shard_map, nodes, pid)
+
+
+@contextmanager
+def _proxy(directory: Path, shard_map: ShardMap) -> Iterator[tuple[ShardMap, int]]:
+    config, log = directory / "shardmap.toml", directory / "proxy.log"
+    config.write_text(to_toml(shard_map), encoding="utf-8")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        _await_answer(process, shard_map, log)
+        yield shard_map, process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_answer(process: subprocess.Popen[bytes], shard_map: ShardMap, log: Path) -> None:
+    conninfo = f"host={HOST} port={shard_map.proxy.port} user={SUPERUSER} dbname={DATABASE} connect_timeout=2"
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            psycopg.connect(conninfo).close()
+            return
+        except psycopg.OperationalError as failure:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the proxy did not start: {failure}\n{log.read_text(errors='replace')}") from None
+        time.sleep(0.05)
