@@ -106,7 +106,7 @@ def test_a_write_that_nobody_sees_is_told() -> None:
 
 
 def test_soak(tmp_path: Path) -> None:
-    soak.main(["--minutes", "0.6", "--users", "8", "--rows", "500", "--seed", "5", "--folder", str(tmp_path)])
+    soak.main(["--minutes", "0.45", "--users", "8", "--rows", "500", "--seed", "5", "--folder", str(tmp_path)])
     found = figures(tmp_path)
     assert found["statements"] > 100
     assert found["faults"]
