@@ -16,7 +16,7 @@ from pgproxy.backend.prepared import BoundStatement, PreparedStatements
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
 from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.wire import messages as wire
-from pgproxy.wire.auth import Login
+from pgproxy.wire.auth import Credential, Login
 from pgproxy.wire.extended import (
     describe_statement,
     execute_message,
@@ -55,7 +55,9 @@ class BackendConnection(asyncio.Protocol):
     force beyond the node's defaults, `parameters` the last ParameterStatus of each name.
     """
 
-    def __init__(self, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop, credential: Credential | None
+    ) -> None:
         self.node = node
         self.parameters: dict[str, str] = {}
         self.applied: Mapping[str, str] = {}
@@ -75,7 +77,8 @@ class BackendConnection(asyncio.Protocol):
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
-        self._login: Login | None = Login(cluster.user, cluster.password)
+        self._credential = credential or Credential(cluster.user, cluster.password)
+        self._login: Login | None = Login(self._credential)
         self._logged_in: asyncio.Future[None] = loop.create_future()
         self._key: tuple[int, bytes] | None = None
         self._last_error: ProxyError | None = None
@@ -83,10 +86,15 @@ class BackendConnection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop, timeout_s: float
+        cls,
+        node: Node,
+        cluster: ClusterSettings,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        credential: Credential | None = None,
     ) -> BackendConnection:
-        """Connect and log in. Raises NodeFailure or the node's own ServerError."""
-        connection = cls(node, cluster, loop)
+        """Connect and log in, as the cluster's user unless a credential is given. Raises NodeFailure or the node's own ServerError."""
+        connection = cls(node, cluster, loop, credential)
         try:
             async with asyncio.timeout(timeout_s):
                 await loop.create_connection(lambda: connection, node.host, node.port)
@@ -219,7 +227,7 @@ class BackendConnection(asyncio.Protocol):
         self._transport.write(
             wire.startup_message(
                 {
-                    "user": self._cluster.user,
+                    "user": self._credential.user,
                     "database": self._cluster.database,
                     "client_encoding": "UTF8",
                 }
