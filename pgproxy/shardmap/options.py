@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Final
 
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthUsers
 from pgproxy.shardmap.environment import UNSET, Expanded, Report
 from pgproxy.shardmap.model import (
     ClusterSettings,
@@ -50,6 +51,11 @@ _BYTES = (64 * 1024, 2**30)
 _LIMITS: dict[str, tuple[float, float]] = {
     "port": _TCP_PORTS,
     "max_clients": _COUNT,
+    "max_unauthenticated": _COUNT,
+    "max_unauthenticated_per_address": _COUNT,
+    "max_users": (1, 10_000),
+    "cache_s": (0, 86_400),
+    "cache_size": _COUNT,
     "startup_timeout_s": _TIME_S,
     "shutdown_grace_s": (0, 86_400),
     "max_message_bytes": _BYTES,
@@ -68,7 +74,14 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "down_after": (1, 1_000),
     "up_after": (1, 1_000),
 }
-_KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "integer"}
+_KINDS: dict[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    tuple: "strings",
+    type(None): "integer",
+}
 
 
 def _settings(model: type) -> tuple[Option, ...]:
@@ -93,6 +106,8 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("cluster", "section"),
         Option("nodes", "section"),
         Option("tables", "section", {}),
+        Option("auth", "sections", ()),
+        Option("auth_users", "section", {}),
     ),
     "proxy": (*_settings(ProxySettings), Option("pool", "section", {}), Option("heartbeat", "section", {})),
     "proxy.pool": _settings(PoolSettings),
@@ -104,11 +119,26 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("user", "string"),
         Option("password", "string", None),
         Option("tls", "string", _default(ClusterSettings, "tls"), choices=("disable",)),
+        Option("login_as", "string", _default(ClusterSettings, "login_as"), choices=("configured", "client")),
     ),
     "nodes.NAME": (
         Option("host", "string"),
         Option("port", "integer", REQUIRED, *_TCP_PORTS),
         Option("locality", "string", None),
+    ),
+    "auth": (
+        Option("method", "string", choices=tuple(method.value for method in AuthMethod)),
+        Option("address", "names", ()),
+        Option("user", "names", ()),
+        Option("database", "names", ()),
+        Option("tls", "boolean", None),
+    ),
+    "auth_users": (
+        Option("file", "string", None),
+        Option("query", "string", None),
+        Option("cache_s", "number", _default(AuthUsers, "cache_s"), *_LIMITS["cache_s"]),
+        Option("cache_size", "integer", _default(AuthUsers, "cache_size"), *_LIMITS["cache_size"]),
+        Option("salt_secret", "string", None),
     ),
     "tables.NAME": (
         Option("schema", "string", "public"),
@@ -224,6 +254,13 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    names = _strings([value] if isinstance(value, str) else value)
+    if not names:
+        raise ValueError("must not be empty")
+    return names
+
+
 def _value(value: Any) -> str:
     """A key value or bound as text, in the form that `hashing` reads."""
     if isinstance(value, bool):
@@ -261,6 +298,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "number": _number,
     "string": _string,
     "strings": _strings,
+    "names": _names,
     "value": _value,
     "values": _values,
     "section": _section,
