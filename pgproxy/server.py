@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pgproxy
+from pgproxy.auth.users_file import UsersFileErrors, open_users_file
+from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.worker import Worker
 
@@ -27,7 +29,15 @@ async def serve(
     """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
-    worker = Worker(shard_map, loop)
+    try:
+        users_file = open_users_file(shard_map.auth_users)
+    except UsersFileErrors as wrong:
+        for problem in wrong.problems:
+            log.error("%s", problem)
+        return 1
+    for warning in auth_warnings(shard_map.auth, settings.listen):
+        log.warning("%s", warning)
+    worker = Worker(shard_map, loop, users_file=users_file)
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False
@@ -38,6 +48,7 @@ async def serve(
     stop, enough = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(_on_signal, stop, enough))
+    loop.add_signal_handler(signal.SIGHUP, worker.read_again)
     try:
         await worker.start()
         await server.start_serving()

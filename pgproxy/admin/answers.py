@@ -110,7 +110,7 @@ def _pools(view: View) -> Iterator[Row]:
     for pool in view.pools:
         wait = None if pool.oldest_wait_s is None else f"{pool.oldest_wait_s:.3f}"
         counts = (pool.size, pool.idle, pool.in_use, pool.waiting, pool.max_size)
-        yield (pool.node, *map(str, counts), wait)
+        yield (pool.node, *map(str, counts), wait, pool.user)
 
 
 def _clients(view: View) -> Iterator[Row]:
@@ -205,6 +205,7 @@ SHOWS: Mapping[str, Show] = {
             ("waiting", INT8),
             ("max_size", INT8),
             ("oldest_wait_s", FLOAT8),
+            ("user", TEXT),
         ),
         _pools,
     ),

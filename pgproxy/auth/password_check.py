@@ -1,4 +1,4 @@
-"""Checks of cleartext passwords, in a thread: each costs milliseconds of hashing, which the event loop does not have."""
+"""Checks of cleartext passwords, in a thread: each is milliseconds of hashing, which the event loop does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored passwords as PostgreSQL keeps them: SCRAM verifiers and md5 hashes, and checking a cleartext password by them."""
+"""Stored passwords as PostgreSQL keeps them, SCRAM verifiers and md5 hashes; a cleartext password checked by them."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pgproxy.auth.stored import Stored, parse_stored
+from pgproxy.shardmap.auth_rules import AuthUsers
 
 log = logging.getLogger("pgproxy.auth")
 
@@ -50,7 +51,8 @@ def read_users(path: Path) -> dict[str, Stored]:
             problems.append(f'{path}:{number}: must be "user" "verifier", both in double quotes')
         elif stored is None:
             problems.append(
-                f'{path}:{number}: what is stored for "{user}" is no SCRAM verifier or md5 hash; "pgproxy user add" makes one'
+                f'{path}:{number}: what is stored for "{user}" is no SCRAM verifier or md5 hash; '
+                '"pgproxy user add" makes one'
             )
         elif user in users:
             problems.append(f'{path}:{number}: "{user}" is there twice')
@@ -59,6 +61,11 @@ def read_users(path: Path) -> dict[str, Stored]:
     if problems:
         raise UsersFileErrors(problems)
     return users
+
+
+def open_users_file(settings: AuthUsers) -> UsersFile | None:
+    """The shard map's users file if it names one. Raises UsersFileErrors."""
+    return None if settings.file is None else UsersFile(Path(settings.file))
 
 
 def mode_warning(path: Path) -> str | None:

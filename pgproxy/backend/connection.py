@@ -93,7 +93,8 @@ class BackendConnection(asyncio.Protocol):
         timeout_s: float,
         credential: Credential | None = None,
     ) -> BackendConnection:
-        """Connect and log in, as the cluster's user unless a credential is given. Raises NodeFailure or the node's own ServerError."""
+        """Connect and log in, as the cluster's user unless a credential is given. Raises NodeFailure or the node's
+        own ServerError."""
         connection = cls(node, cluster, loop, credential)
         try:
             async with asyncio.timeout(timeout_s):

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.check_auth import check_authentication
 from pgproxy.cluster.connect import connection, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
@@ -68,10 +69,12 @@ def run_check(path: Path, offline: bool) -> tuple[list[str], list[str]]:
         shard_map = load(path)
     except ShardMapErrors as wrong:
         return list(wrong.problems), []
-    if offline:
-        return [], []
-    findings = asyncio.run(check_nodes(shard_map))
-    return list(findings.errors), list(findings.warnings)
+    errors, warnings = check_authentication(shard_map)
+    if not offline:
+        findings = asyncio.run(check_nodes(shard_map))
+        errors += findings.errors
+        warnings += findings.warnings
+    return errors, warnings
 
 
 async def check_nodes(shard_map: ShardMap) -> Findings:

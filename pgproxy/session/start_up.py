@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.settings import check_setting
+from pgproxy.session.authentication import authenticate
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
 from pgproxy.session.settings import start_up_statement
 from pgproxy.wire import messages
-from pgproxy.wire.auth import Authenticator
+from pgproxy.wire.auth import Credential
 from pgproxy.wire.startup import (
     CancelRequest,
     StartupMessage,
@@ -65,25 +66,24 @@ async def first_message(client: Client, services: Services) -> StartupMessage | 
         client.flush()
 
 
-async def log_in(client: Client, message: StartupMessage, authenticator: Authenticator) -> None:
+async def log_in(client: Client, message: StartupMessage, services: Services) -> Credential:
     """Protocol version and authentication, up to AuthenticationOk."""
     if message.must_negotiate:
         client.send(messages.negotiate_protocol_version(0, message.protocol_options))
-    for answer in authenticator.start(message.parameters):
-        client.send(answer)
-    while not authenticator.done:
-        client.flush()
-        kind, payload = await client.message()
-        if kind != messages.PASSWORD:
-            raise ProxyError("08P01", f"expected password response, got message type {kind}", severity="FATAL")
-        for answer in authenticator.feed(payload):
-            client.send(answer)
+    return await authenticate(client, message, services)
 
 
 def identify(message: StartupMessage, services: Services) -> Identity:
-    """Raises 3D000 for a database that is not the cluster's."""
+    """Raises 3D000 for a database that is not the cluster's, 42501 where the admin database is not for this user."""
     database = message.database
     admin = database == ADMIN_DATABASE
+    if admin and services.shard_map.auth and message.user not in services.shard_map.proxy.admin_users:
+        raise ProxyError(
+            "42501",
+            f'permission denied for database "{ADMIN_DATABASE}"',
+            hint="The shard map's proxy.admin_users names who may use it.",
+            severity="FATAL",
+        )
     if not admin and database != services.shard_map.cluster.database:
         raise ProxyError(
             "3D000",
@@ -105,9 +105,9 @@ async def take_settings(
     _check_syntax(wanted)
     wanted.pop("client_encoding", None)
     if identity.admin:
-        return services.start_up_parameters({}) or _WITHOUT_NODES
+        return services.start_up_parameters("", {}) or _WITHOUT_NODES
     backends.settings = backends.defaults = {name: start_up_statement(name, value) for name, value in wanted.items()}
-    known = services.start_up_parameters(wanted)
+    known = services.start_up_parameters(backends.node_user, wanted)
     if known is not None:
         return known
     try:
@@ -119,7 +119,7 @@ async def take_settings(
         raise
     parameters = dict(connection.parameters)
     backends.give_back(connection)
-    services.remember_start_up(wanted, parameters)
+    services.remember_start_up(backends.node_user, wanted, parameters)
     return parameters
 
 

@@ -43,12 +43,12 @@ class AuthRule:
     database: tuple[str, ...] = ()
     tls: bool | None = None
 
-    def matches(self, address: Address, user: str, database: str, *, tls: bool) -> bool:
+    def matches(self, address: Address | None, user: str, database: str, *, tls: bool) -> bool:
         return (
             self.tls in (None, tls)
             and (not self.user or user in self.user)
             and (not self.database or database in self.database)
-            and (not self.address or any(address in network for network in self.address))
+            and (not self.address or (address is not None and any(address in network for network in self.address)))
         )
 
 
@@ -63,12 +63,12 @@ class AuthUsers:
     salt_secret: str | None = field(default=None, repr=False)
 
 
-# Without any rule: what there was before there were rules. `proxy.listen` is loopback then, unless a flag says otherwise.
+# Without any rule. `proxy.listen` must be loopback then, unless a flag says otherwise.
 TRUST_ALL = (AuthRule(AuthMethod.TRUST),)
 
 
 def find_rule(
-    rules: Iterable[AuthRule], address: Address, user: str, database: str, *, tls: bool
+    rules: Iterable[AuthRule], address: Address | None, user: str, database: str, *, tls: bool
 ) -> AuthRule | None:
     """The first rule that matches."""
     return next((rule for rule in rules if rule.matches(address, user, database, tls=tls)), None)
@@ -107,7 +107,7 @@ def trust_from_elsewhere(rules: tuple[AuthRule, ...], listen: str) -> str | None
     return None if rules else "auth"
 
 
-def warnings(rules: tuple[AuthRule, ...], users: AuthUsers, listen: str) -> Iterator[str]:
+def warnings(rules: tuple[AuthRule, ...], listen: str) -> Iterator[str]:
     """What works, but perhaps not as meant; each a line `key.path: what about it`."""
     path = trust_from_elsewhere(rules, listen)
     if path is not None:
@@ -115,7 +115,7 @@ def warnings(rules: tuple[AuthRule, ...], users: AuthUsers, listen: str) -> Iter
     for index, rule in enumerate(rules):
         rest = rules[index + 1 :]
         if rule.method is AuthMethod.PASSWORD and rule.tls is not True and not is_loopback(listen):
-            yield f"auth[{index}].method: passwords cross the network in clear text; add tls = true, or use scram-sha-256"
+            yield f"auth[{index}].method: passwords cross the network in clear text; say tls = true or scram-sha-256"
         if rest and not (rule.address or rule.user or rule.database) and rule.tls is None:
             yield f"auth[{index}]: matches everyone, so the rules behind it are never used"
             return

@@ -97,7 +97,10 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     _check_names(tables, reference_tables, report)
     if cluster is None or proxy is None or auth_users is None:
         return None
-    _check_trust(auth, proxy, report)
+    wrong: tuple[object, ...] = (proxy.listen, proxy.allow_trust_from_anywhere)  # None: reported already
+    problem = None if None in wrong else trust_problem(auth, proxy)
+    if problem is not None:
+        report(*problem)
     _check_physical_tables(tables, cluster.engine, report)
     return ShardMap(
         proxy=proxy,
@@ -130,19 +133,11 @@ def trust_problem(auth: tuple[AuthRule, ...], proxy: ProxySettings) -> tuple[str
     if path is None or proxy.allow_trust_from_anywhere:
         return None
     which = "" if path == "auth" else f", {path}"
-    return (
-        "proxy.listen",
+    message = (
         f'"{proxy.listen}" can be reached from other machines and clients log in without a password (trust{which}); '
-        "set proxy.allow_trust_from_anywhere = true if that is meant",
+        "set proxy.allow_trust_from_anywhere = true if that is meant"
     )
-
-
-def _check_trust(auth: tuple[AuthRule, ...], proxy: ProxySettings, report: Report) -> None:
-    if proxy.listen is None or proxy.allow_trust_from_anywhere is None:
-        return
-    problem = trust_problem(auth, proxy)
-    if problem is not None:
-        report(*problem)
+    return "proxy.listen", message
 
 
 def _auth(data: Any, report: Report) -> tuple[AuthRule, ...]:

@@ -110,7 +110,8 @@ class ProxySettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a libpq `sslmode`; only `disable` is built so far."""
+    """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a
+    libpq `sslmode`; only `disable` is built so far."""
 
     name: str
     engine: Engine
@@ -136,7 +137,7 @@ class ShardMap:
     reference_tables: frozenset[str] = frozenset()
     unmapped_node: str | None = None
     auth: tuple[AuthRule, ...] = ()
-    auth_users: AuthUsers = AuthUsers()
+    auth_users: AuthUsers = field(default_factory=AuthUsers)
 
     @property
     def home_of_unmapped(self) -> str:

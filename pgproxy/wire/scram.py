@@ -12,10 +12,15 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import scramp
-from scramp.utils import saslprep
+import scramp.utils
+
+# scramp has no annotations.
+_saslprep: Callable[[str], str] = scramp.utils.saslprep
 
 MECHANISM = "SCRAM-SHA-256"
 MECHANISM_PLUS = "SCRAM-SHA-256-PLUS"
@@ -82,10 +87,8 @@ def mock_verifier(secret: bytes, user: str) -> ScramVerifier:
 
 def matches_password(verifier: ScramVerifier, password: bytes) -> bool:
     """Whether this is the verifier's password. Takes some milliseconds, by design of SCRAM."""
-    try:
+    with suppress(UnicodeDecodeError):  # what is not UTF-8 is taken as it is, as by PostgreSQL
         password = prepared(password.decode())
-    except UnicodeDecodeError:
-        pass  # PostgreSQL, too, takes what is not UTF-8 as it is
     salted = salted_password(password, verifier.salt, verifier.iterations)
     return hmac.compare_digest(server_key_of(salted), verifier.server_key)
 
@@ -95,7 +98,7 @@ def prepared(password: str) -> bytes:
     if password.isascii():
         return password.encode()
     try:
-        return (saslprep(password) or password).encode()
+        return (_saslprep(password) or password).encode()
     except scramp.ScramException:
         return password.encode()
 

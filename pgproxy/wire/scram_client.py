@@ -1,7 +1,7 @@
 """The client's side of SCRAM-SHA-256 with keys instead of a password: the proxy logging in to a node as its client.
 
-A client's proof and the stored verifier give the ClientKey (RFC 5802, section 9). A node that stores the same verifier –
-same salt, same iterations – accepts it.
+A client's proof and the stored verifier give the ClientKey (RFC 5802, section 9). A node that stores the same
+verifier – same salt, same iterations – accepts it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ class ScramServer:
     def offer(self) -> bytes:
         """AuthenticationSASL."""
         names = [scram.MECHANISM] if self._end_point is None else [scram.MECHANISM_PLUS, scram.MECHANISM]
-        return messages.authentication(messages.AUTHENTICATION_SASL, b"".join(n.encode() + b"\0" for n in names) + b"\0")
+        return messages.authentication(
+            messages.AUTHENTICATION_SASL, b"".join(n.encode() + b"\0" for n in names) + b"\0"
+        )
 
     def feed(self, payload: bytes) -> bytes:
         if len(payload) > MAX_MESSAGE_BYTES:
@@ -126,7 +128,8 @@ class ScramServer:
         if self._flag in ("n", "y"):
             if self._binds:
                 raise _malformed(
-                    "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel binding data."
+                    "The client selected SCRAM-SHA-256-PLUS, "
+                    "but the SCRAM message does not include channel binding data."
                 )
             if self._flag == "y" and self._end_point is not None:
                 raise ProxyError(
