@@ -88,7 +88,7 @@ class _Attempt:
 
     async def ask_password(self, question: bytes) -> bytes:
         payload = await self.ask(question, "password response")
-        if payload.find(0) != len(payload) - 1:
+        if not payload or payload.find(0) != len(payload) - 1:
             raise ProtocolViolation("invalid password packet size")
         if len(payload) == 1:
             raise ProxyError("28P01", "empty password returned by client")

@@ -10,7 +10,7 @@ import hmac
 from pgproxy.errors import ProtocolViolation, ProxyError
 from pgproxy.wire import messages, scram
 
-MAX_MESSAGE_BYTES = 1024  # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH
+MAX_PAYLOAD_BYTES = 1020  # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH, which counts the length word too
 
 
 class WrongProof(Exception):
@@ -43,7 +43,7 @@ class ScramServer:
         )
 
     def feed(self, payload: bytes) -> bytes:
-        if len(payload) > MAX_MESSAGE_BYTES:
+        if len(payload) > MAX_PAYLOAD_BYTES:
             raise WrongProof
         return self._step(payload)
 
