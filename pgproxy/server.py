@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pgproxy
 from pgproxy.auth.users_file import UsersFileErrors, open_users_file
+from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.worker import Worker
@@ -35,8 +36,7 @@ async def serve(
         for problem in wrong.problems:
             log.error("%s", problem)
         return 1
-    for warning in auth_warnings(shard_map.auth, settings.listen):
-        log.warning("%s", warning)
+    _warn(shard_map)
     worker = Worker(shard_map, loop, users_file=users_file)
     try:
         server = await loop.create_server(
@@ -63,6 +63,13 @@ async def serve(
         server.close()
         await worker.stop()
     return 0
+
+
+def _warn(shard_map: ShardMap) -> None:
+    rules, listen = shard_map.auth, shard_map.proxy.listen
+    for warning in (trust_warning(rules, listen), *auth_warnings(rules, listen)):
+        if warning is not None:
+            log.warning("%s", warning)
 
 
 async def _shut_down(worker: Worker, server: asyncio.Server, enough: asyncio.Event) -> None:

@@ -195,6 +195,7 @@ class Worker:
 
     def _give_up(self, session: Session) -> None:
         if not session.ready:
+            log.info("client %s has not logged in in time", session.client.address)
             session.client.abort()
             session.client.wake()
 

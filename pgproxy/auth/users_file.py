@@ -25,6 +25,7 @@ LOOK_AGAIN_S = 1.0
 _QUOTED = r'"((?:[^"]|"")*)"'
 _LINE = re.compile(rf"\s*{_QUOTED}\s+{_QUOTED}\s*")
 _MODE = 0o600
+_MODE_OF_GROUP = 0o060
 
 
 class UsersFileErrors(Exception):
@@ -149,17 +150,26 @@ def _quote(name: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
+    path = path.resolve()  # a link stays a link
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600 from the beginning
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as output:
             output.write(text)
             output.flush()
             os.fsync(output.fileno())
-        Path(temporary).chmod(_MODE)
+        _keep_owner(path, Path(temporary))
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _keep_owner(path: Path, temporary: Path) -> None:
+    """An owner or group that may read the file – the proxy, when an administrator writes it – still may."""
+    with suppress(OSError):
+        before = path.stat()
+        temporary.chmod(before.st_mode & _MODE_OF_GROUP | _MODE)
+        os.chown(temporary, before.st_uid, before.st_gid)
 
 
 def _reason(failed: OSError | UnicodeDecodeError) -> str:

@@ -46,7 +46,7 @@ async def authenticate(client: Client, message: StartupMessage, services: Servic
         services.metrics.logins_refused += 1
         method = "no rule" if rule is None else rule.method.value
         reason = f"{refused.message}{f' ({attempt.why})' if attempt.why else ''}"
-        log.warning("log-in refused: client %s, user %r, method %s: %s", client.address, user, method, reason)
+        log.warning("log-in refused: client %s, user %.100r, method %s: %s", client.address, user, method, reason)
         refused.severity = "FATAL"
         raise
     client.reader.limit(services.shard_map.proxy.max_message_bytes)

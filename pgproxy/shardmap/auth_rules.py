@@ -107,11 +107,14 @@ def trust_from_elsewhere(rules: tuple[AuthRule, ...], listen: str) -> str | None
     return None if rules else "auth"
 
 
+def trust_warning(rules: tuple[AuthRule, ...], listen: str) -> str | None:
+    """For whoever starts the proxy, even if the file says that it is meant."""
+    path = trust_from_elsewhere(rules, listen)
+    return None if path is None else f'{path}: ANYONE who reaches "{listen}" is let in without a password (trust)'
+
+
 def warnings(rules: tuple[AuthRule, ...], listen: str) -> Iterator[str]:
     """What works, but perhaps not as meant; each a line `key.path: what about it`."""
-    path = trust_from_elsewhere(rules, listen)
-    if path is not None:
-        yield f'{path}: ANYONE who reaches "{listen}" is let in without a password (trust)'
     for index, rule in enumerate(rules):
         rest = rules[index + 1 :]
         if rule.method is AuthMethod.PASSWORD and rule.tls is not True and not is_loopback(listen):

@@ -143,7 +143,7 @@ class Login:
             raise ProxyError(
                 "28P01",
                 f'the node asks for a password, but none is configured for user "{self._credential.user}"',
-                hint="Set the cluster's password in the shard map.",
+                hint="Set the cluster's password in the shard map, or see cluster.login_as for clients' users.",
             )
         return self._credential.password
 

@@ -28,7 +28,7 @@ BINDING_TYPE = "tls-server-end-point"
 
 KEY_BYTES = 32
 DEFAULT_ITERATIONS = 4096
-MAX_ITERATIONS = 10_000_000  # a node that asks for more would keep a core busy for seconds
+MAX_ITERATIONS = 10_000_000  # more would keep a core busy for many seconds
 _SALT_BYTES = 16
 _NONCE_BYTES = 18
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$(\d{1,8}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
@@ -69,7 +69,9 @@ def parse_verifier(text: str) -> ScramVerifier | None:
         return None
     iterations = int(found[1])
     whole = len(stored_key) == len(server_key) == KEY_BYTES and bool(salt)
-    return ScramVerifier(iterations, salt, stored_key, server_key) if whole and iterations > 0 else None
+    return (
+        ScramVerifier(iterations, salt, stored_key, server_key) if whole and 0 < iterations <= MAX_ITERATIONS else None
+    )
 
 
 def make_verifier(password: str, *, salt: bytes | None = None, iterations: int = DEFAULT_ITERATIONS) -> ScramVerifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import pytest
 
@@ -12,6 +13,7 @@ from pgproxy.admin.encode import encode
 from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView, View
 from pgproxy.errors import ProxyError
 from pgproxy.metrics import Metrics
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule, AuthUsers
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
 from pgproxy.wire.frames import FrameReader
 from pgproxy.wire.messages import parse_command_complete
@@ -51,6 +53,8 @@ class MadeView:
             ClusterSettings("library", Engine.POSTGRESQL, "library_system", "pgproxy", "hunter2"),
             NODES,
             TABLES,
+            auth=(AuthRule(AuthMethod.SCRAM, (ip_network("10.0.0.0/8"), ip_network("::1/128"))),),
+            auth_users=AuthUsers("users.txt", salt_secret="hunter3"),
         )
     )
     metrics: Metrics = field(default_factory=lambda: Metrics(NODES))
@@ -138,6 +142,8 @@ def test_config_names_every_setting_and_no_password() -> None:
     assert rows["proxy.pool.size"] == "20"
     assert rows["proxy.default_limit"] is None
     assert rows["proxy.allow_trust_from_anywhere"] == "false"
+    assert (rows["auth[0].method"], rows["auth[0].address"]) == ("scram-sha-256", "10.0.0.0/8, ::1/128")
+    assert (rows["auth_users.file"], rows["auth_users.salt_secret"]) == ("users.txt", "********")
     assert rows["cluster.engine"] == "postgresql"
     assert rows["cluster.password"] == "********"
     assert rows["nodes.west.host"] == "10.0.0.1"

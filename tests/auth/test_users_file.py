@@ -64,10 +64,23 @@ def test_writing_changes_one_line(path: Path) -> None:
     assert read_users(path) == {"alice": ALICE, 'bo"b': ALICE, "carol": MD5}
     assert path.read_text().splitlines()[:2] == ["# people", ""]
     assert not write_user(path, "dave", BOB)
+    assert not write_user(path.with_name("new.txt"), "dave", BOB)
+    assert stat.S_IMODE(path.with_name("new.txt").stat().st_mode) == 0o600
+    path.with_name("new.txt").unlink()
     assert write_user(path, "alice", None)
     assert read_users(path) == {'bo"b': ALICE, "carol": MD5, "dave": BOB}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not stat.S_IMODE(path.stat().st_mode) & 0o007
     assert [each.name for each in path.parent.iterdir()] == ["users.txt"]
+
+
+def test_a_group_may_go_on_reading_and_a_link_stays_one(path: Path) -> None:
+    path.chmod(0o644)
+    link = path.parent / "link.txt"
+    link.symlink_to(path)
+    write_user(link, "dave", BOB)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert "dave" in read_users(path)
 
 
 def test_a_file_that_all_can_read(path: Path) -> None:

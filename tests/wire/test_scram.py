@@ -61,6 +61,7 @@ KEY = scram.encode(bytes(32))
         "md5" + "0" * 32,
         f"SCRAM-SHA-256$4096:c2FsdA==${KEY}",
         f"SCRAM-SHA-256$4096:c2FsdA==${KEY}:{KEY} ",
+        f"SCRAM-SHA-256$99999999:c2FsdA==${KEY}:{KEY}",
         f"SCRAM-SHA-256$0:c2FsdA==${KEY}:{KEY}",
         f"SCRAM-SHA-256$x:c2FsdA==${KEY}:{KEY}",
         f"SCRAM-SHA-256$4096:c2FsdA=${KEY}:{KEY}",
