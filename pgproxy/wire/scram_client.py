@@ -14,15 +14,18 @@ from pgproxy.wire import scram
 class ScramKeyClient:
     """One log-in. The methods are those of scramp's client; each raises ValueError for what the node says wrongly."""
 
-    def __init__(self, keys: scram.ScramKeys, nonce: str | None = None) -> None:
+    def __init__(self, keys: scram.ScramKeys, end_point: bytes | None = None, nonce: str | None = None) -> None:
+        """`end_point`: the hash of the node's certificate, for SCRAM-SHA-256-PLUS; without it, for SCRAM-SHA-256."""
         self._keys = keys
+        self._gs2_header = "n,," if end_point is None else f"p={scram.BINDING_TYPE},,"
+        self._binding = scram.encode(self._gs2_header.encode() + (end_point or b""))
         self._nonce = nonce or scram.new_nonce()
         self._server_first = ""
         self._server_nonce = ""
         self._whole = b""
 
     def get_client_first(self) -> str:
-        return f"n,,{self._client_first_bare}"
+        return self._gs2_header + self._client_first_bare
 
     def set_server_first(self, message: str) -> None:
         values = dict(part.partition("=")[::2] for part in message.split(","))
@@ -36,7 +39,7 @@ class ScramKeyClient:
         self._server_first, self._server_nonce = message, nonce
 
     def get_client_final(self) -> str:
-        without_proof = f"c=biws,r={self._server_nonce}"
+        without_proof = f"c={self._binding},r={self._server_nonce}"
         self._whole = f"{self._client_first_bare},{self._server_first},{without_proof}".encode()
         client_key = self._keys.client_key
         proof = scram.xor(client_key, scram.signature(scram.digest(client_key), self._whole))

@@ -105,9 +105,12 @@ def test_a_client_with_keys_instead_of_a_password() -> None:
     first = ScramServer(VERIFIER, None)
     log_in(first, ScramClient(["SCRAM-SHA-256"], "user", "secret"), "SCRAM-SHA-256")
     keys = ScramKeys(first.client_key, VERIFIER.server_key, VERIFIER.salt, VERIFIER.iterations)
-    again = ScramServer(VERIFIER, None)
-    log_in(again, ScramKeyClient(keys), "SCRAM-SHA-256")
-    assert again.done
+    for end_point, mechanism in ((None, "SCRAM-SHA-256"), (END_POINT, "SCRAM-SHA-256-PLUS")):
+        again = ScramServer(VERIFIER, end_point)
+        log_in(again, ScramKeyClient(keys, end_point), mechanism)
+        assert again.done
+    with pytest.raises(ProxyError, match="channel binding check failed"):
+        log_in(ScramServer(VERIFIER, END_POINT), ScramKeyClient(keys, bytes(32)), "SCRAM-SHA-256-PLUS")
     with pytest.raises(KeyMismatch):
         log_in(ScramServer(make_verifier("secret"), None), ScramKeyClient(keys), "SCRAM-SHA-256")
     mechanism = scramp.ScramMechanism("SCRAM-SHA-256")
@@ -119,13 +122,13 @@ def test_a_client_with_keys_instead_of_a_password() -> None:
     "message", ["", "r=abc", "e=other-error", "r=zzz,s=c2FsdA==,i=4096", "r=OWN,s=c2FsdA==,i=4096", "r=OWNx,s=?,i=1"]
 )
 def test_a_key_client_does_not_trust_the_server(message: str) -> None:
-    client = ScramKeyClient(ScramKeys(b"k" * 32, b"s" * 32, b"salt", 4096), "OWN")
+    client = ScramKeyClient(ScramKeys(b"k" * 32, b"s" * 32, b"salt", 4096), nonce="OWN")
     with pytest.raises(ValueError):
         client.set_server_first(message)
 
 
 def test_a_key_client_checks_the_servers_signature() -> None:
-    client = ScramKeyClient(ScramKeys(b"k" * 32, b"s" * 32, b"salt", 4096), "OWN")
+    client = ScramKeyClient(ScramKeys(b"k" * 32, b"s" * 32, b"salt", 4096), nonce="OWN")
     client.set_server_first("r=OWNx,s=c2FsdA==,i=4096")
     client.get_client_final()
     with pytest.raises(ValueError, match="signature"):
