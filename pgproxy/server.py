@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pgproxy
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.serving import TlsFileError
 from pgproxy.worker import Worker
 
 log = logging.getLogger("pgproxy.server")
@@ -27,7 +28,11 @@ async def serve(
     """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
-    worker = Worker(shard_map, loop)
+    try:
+        worker = Worker(shard_map, loop)
+    except TlsFileError as wrong:
+        log.error("%s", wrong)
+        return 1
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False
@@ -38,6 +43,7 @@ async def serve(
     stop, enough = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(_on_signal, stop, enough))
+    loop.add_signal_handler(signal.SIGHUP, worker.reload_certificates)
     try:
         await worker.start()
         await server.start_serving()

@@ -28,6 +28,8 @@ from pgproxy.session.recent import Recent
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.certificates import Certificates, load_certificates
+from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import TrustAuthenticator
 from pgproxy.wire.messages import error_response
 
@@ -37,21 +39,33 @@ FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
+CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
 class Worker:
-    """What the sessions of one process share. Satisfies `session.services.Services`."""
+    """What the sessions of one process share. Satisfies `session.services.Services`.
+
+    Creating one raises TlsFileError for certificate files that cannot be used.
+    """
 
     def __init__(self, shard_map: ShardMap, loop: asyncio.AbstractEventLoop, *, number: int = 0) -> None:
         self.loop = loop
         self.shard_map = shard_map
         self.metrics = Metrics(shard_map.nodes)
         self.draining = False
+        self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
         self.pools: dict[str, NodePool] = {
-            name: NodePool(node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect)
+            name: NodePool(
+                node,
+                shard_map.cluster,
+                shard_map.proxy.pool,
+                loop,
+                on_failure=self.heartbeats.mark_suspect,
+                tls=self.certificates.node,
+            )
             for name, node in shard_map.nodes.items()
         }
         self.sessions: dict[int, Session] = {}
@@ -107,6 +121,28 @@ class Worker:
             session.client.close()
             session.client.wake()
 
+    # Certificates
+
+    @property
+    def serving_tls(self) -> ServingTls | None:
+        return self.certificates.serving
+
+    def reload_certificates(self) -> None:
+        """Read the files again. One that cannot be used leaves everything as it is."""
+        try:
+            fresh = load_certificates(self.shard_map)
+        except TlsFileError as wrong:
+            log.error("certificates are not reloaded, the old ones stay in force: %s", wrong)
+            return
+        self.use_certificates(fresh)
+        log.info("certificates are reloaded: %s", fresh.described())
+
+    def use_certificates(self, certificates: Certificates) -> None:
+        """For the connections that come and are made from now on; those that are open stay as they are."""
+        self.certificates = certificates
+        for pool in self.pools.values():
+            pool.tls = certificates.node
+
     # Clients
 
     def accept(self) -> Client:
@@ -118,7 +154,7 @@ class Worker:
             client.abort()
             return
         pid = self._new_pid()
-        session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(4))
+        session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:

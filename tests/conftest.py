@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fix_nodes", "tests.fix_proxy", "tests.differential.fix_sides"]
+pytest_plugins = ["tests.fix_nodes", "tests.fix_proxy", "tests.fix_tls", "tests.differential.fix_sides"]
 
 pytest.register_assert_rewrite("tests.clients.sides")
 

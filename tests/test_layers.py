@@ -17,13 +17,14 @@ MAY_IMPORT = {
     "shardmap": {"hashing"},
     "operators": {"wire"},
     "planner": {"operators", "shardmap", "hashing", "wire"},
-    "backend": {"wire", "shardmap"},
-    "session": {"planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
+    "tls": {"shardmap"},
+    "backend": {"tls", "wire", "shardmap"},
+    "session": {"tls", "planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
     "metrics": set(),
-    "cluster": {"shardmap", "hashing"},
+    "cluster": {"shardmap", "hashing", "tls"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
-    "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "shardmap"},
+    "worker": {"tls", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
+    "server": {"worker", "shardmap", "tls"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
     "cli": {"server", "admin", "cluster", "demo", "shardmap", "shell"},
@@ -35,7 +36,7 @@ ONLY_IN = {
     "sqlglot": {"planner"},
     "psycopg": {"cluster", "demo", "shell", "admin/render.py"},  # shell and `pgproxy status` are clients of the proxy
     "psycopg_pool": {"cluster"},
-    "asyncio": {"backend", "session", "worker", "server", "cluster"},
+    "asyncio": {"tls", "backend", "session", "worker", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

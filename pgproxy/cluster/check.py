@@ -21,6 +21,8 @@ from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.load import ShardMapErrors, load
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 from pgproxy.shardmap.placement import placement_problems
+from pgproxy.tls.certificates import load_certificates
+from pgproxy.tls.serving import TlsFileError
 
 _READ_TIMEOUT_S = 10.0
 
@@ -70,6 +72,10 @@ def run_check(path: Path, offline: bool) -> tuple[list[str], list[str]]:
         return list(wrong.problems), []
     if offline:
         return [], []
+    try:
+        load_certificates(shard_map)
+    except TlsFileError as wrong:
+        return [str(wrong)], []
     findings = asyncio.run(check_nodes(shard_map))
     return list(findings.errors), list(findings.warnings)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pgproxy.hashing import KEY_TYPES, TEXT_OIDS
 from pgproxy.shardmap.environment import UNSET, Report, expand
+from pgproxy.shardmap.files import check_cluster_tls, check_proxy_tls, from_folder
 from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
@@ -25,6 +26,7 @@ from pgproxy.shardmap.model import (
     Shard,
     ShardMap,
     Table,
+    TlsSettings,
 )
 from pgproxy.shardmap.options import did_you_mean, read_section
 from pgproxy.shardmap.placement import PlacementError, placement_problems
@@ -49,7 +51,7 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None) -> ShardMap
         raise ShardMapErrors([f"{path}: {failed.strerror or failed}"]) from failed
     except UnicodeDecodeError as failed:
         raise ShardMapErrors([f"{path}: not UTF-8 text (byte {failed.start})"]) from failed
-    return parse(text, os.environ if environ is None else environ)
+    return from_folder(Path(path).parent, parse(text, os.environ if environ is None else environ))
 
 
 def parse(text: str, environ: Mapping[str, str]) -> ShardMap:
@@ -98,12 +100,14 @@ def _proxy(data: Any, report: Report) -> ProxySettings | None:
     if data is None:
         return None
     facts = read_section("proxy", "proxy", data, report)
-    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings)):
+    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings), ("tls", TlsSettings)):
         if facts[name] is not None:
             facts[name] = model(**read_section(f"proxy.{name}", f"proxy.{name}", facts[name], report))
     pool = facts["pool"]
     if pool is not None and None not in (pool.size, pool.min_idle) and pool.min_idle > pool.size:
         report("proxy.pool.min_idle", f"must not exceed proxy.pool.size ({pool.size})")
+    if facts["tls"] is not None:
+        check_proxy_tls(facts["tls"], report)
     listen = facts["listen"]
     if listen is not None and not _is_loopback(listen) and facts["allow_trust_from_anywhere"] is False:
         report(
@@ -127,7 +131,9 @@ def _cluster(data: Any, report: Report) -> ClusterSettings | None:
     facts = read_section("cluster", "cluster", data, report)
     if facts["engine"] is None:
         return None
-    return ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    settings = ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    check_cluster_tls(settings, report)
+    return settings
 
 
 def _nodes(data: Any, report: Report) -> dict[str, Node]:

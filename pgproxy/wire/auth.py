@@ -15,6 +15,7 @@ from pgproxy.errors import ProtocolViolation, ProxyError
 from pgproxy.wire import messages
 
 _SCRAM = "SCRAM-SHA-256"
+_SCRAM_PLUS = "SCRAM-SHA-256-PLUS"
 _METHOD_NAMES = {2: "Kerberos V5", 6: "SCM credentials", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
 
 
@@ -26,7 +27,7 @@ class _ScramClient(Protocol):
 
 
 # scramp has no annotations.
-_new_scram_client: Callable[[list[str], str, str], _ScramClient] = scramp.ScramClient
+_new_scram_client: Callable[[list[str], str, str, tuple[str, bytes] | None], _ScramClient] = scramp.ScramClient
 
 
 class Login:
@@ -35,10 +36,11 @@ class Login:
     ErrorResponse (a wrong password, say) comes as its own message and is the caller's to read.
     """
 
-    __slots__ = ("_answers", "_password", "_scram", "_user", "_verified", "done")
+    __slots__ = ("_answers", "_password", "_scram", "_user", "_verified", "done", "end_point")
 
     def __init__(self, user: str, password: str | None) -> None:
         self.done = False
+        self.end_point: bytes | None = None  # of an encrypted connection: what SCRAM is bound to
         self._user = user
         self._password = password
         self._scram: _ScramClient | None = None
@@ -92,9 +94,12 @@ class Login:
         if self._scram is not None:
             raise _out_of_place("AuthenticationSASL")
         password = self._known_password()
+        bound = self.end_point is not None and _SCRAM_PLUS in offered
+        mechanism = _SCRAM_PLUS if bound else _SCRAM
+        binding = ("tls-server-end-point", self.end_point) if bound and self.end_point is not None else None
         try:
-            self._scram = _new_scram_client([_SCRAM], self._user, password)
-            return messages.sasl_initial(_SCRAM, self._scram.get_client_first().encode())
+            self._scram = _new_scram_client([mechanism], self._user, password, binding)
+            return messages.sasl_initial(mechanism, self._scram.get_client_first().encode())
         except scramp.ScramException as broken:
             raise ProxyError("28P01", f"SCRAM authentication cannot use this user or password: {broken}") from broken
 
