@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
 from pgproxy.session.client_tls import ClientTls
+from pgproxy.session.half_closed import watch
 from pgproxy.tls.engine import TlsEngine
 from pgproxy.tls.stream import TlsStream
 from pgproxy.wire.frames import FrameReader
@@ -193,9 +194,15 @@ class Client(asyncio.Protocol):
             cast(asyncio.Transport, self._transport).pause_reading()
 
     def eof_received(self) -> bool:
-        self.ended = True
-        self.wake()
+        if not self.ended:
+            self.ended = True
+            self.wake()
+            watch(cast(asyncio.Transport, self._transport), lambda: self.gone, self._vanished)
         return True  # like PostgreSQL, which sees the end when it reads the next message: the answer is still sent
+
+    def _vanished(self) -> None:
+        self.abort()
+        self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
