@@ -15,6 +15,7 @@ from asn1crypto.x509 import Certificate
 _load: Callable[[bytes], Any] = Certificate.load
 _unarmor: Callable[..., Any] = pem.unarmor
 
+_HASHLESS = frozenset({"ed25519", "ed448"})  # neither OpenSSL nor, therefore, libpq finds a hash for them
 _OUTDATED = frozenset({"md5", "sha1"})
 # The short names of OpenSSL, which PostgreSQL shows, by asn1crypto's.
 _SHORT_NAMES = {
@@ -54,9 +55,12 @@ def first_certificate(path: Path) -> bytes:
 def server_end_point(der: bytes) -> bytes | None:
     """SCRAM's `tls-server-end-point` (RFC 5929): the certificate's hash by its signature's own algorithm, by SHA-256
     for MD5 and SHA-1. None where the algorithm names no hash (Ed25519): there is no channel binding then."""
+    certificate = _load(der)
     try:
-        name = _load(der).hash_algo
+        name = None if certificate["signature_algorithm"].signature_algo in _HASHLESS else certificate.hash_algo
     except ValueError:
+        name = None
+    if name is None:
         return None
     return hashlib.new("sha256" if name in _OUTDATED else name, der).digest()
 
@@ -82,10 +86,13 @@ def distinguished_name(der: bytes) -> str:
 
 def _rfc_2253(name: Any) -> str:
     parts = [
-        "+".join(f"{_short(attribute['type'])}={_escaped(str(attribute['value'].native))}" for attribute in relative)
-        for relative in name.chosen
+        "+".join(
+            f"{_short(attribute['type'])}={_escaped(str(attribute['value'].native))}"
+            for attribute in reversed(relative)
+        )
+        for relative in reversed(name.chosen)
     ]
-    return ",".join(reversed(parts))
+    return ",".join(parts)
 
 
 def _short(kind: Any) -> str:

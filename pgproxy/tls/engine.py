@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 
+_PIECE_BYTES = 64 * 1024  # OpenSSL's memory buffers never shrink: this is what a connection keeps at most
 _RECORD_BYTES = 16 * 1024  # the largest that OpenSSL gives at once
 
 
@@ -32,6 +33,8 @@ class TlsEngine:
 
     def feed(self, data: bytes) -> bytes:
         """What the other end's application has sent, as far as it can be told by now."""
+        if len(data) > _PIECE_BYTES:
+            return b"".join(self.feed(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES))
         self._incoming.write(data)
         if not self.established:
             self._shake_hands()
@@ -41,9 +44,14 @@ class TlsEngine:
 
     def encrypt(self, data: bytes) -> bytes:
         """Only when established. Anything else that waits to be sent goes with it."""
-        if data:
+        if len(data) <= _RECORD_BYTES:  # one record, which OpenSSL writes whole
             self.session.write(data)
-        return self._outgoing.read()
+            return self._outgoing.read()
+        view, records, at = memoryview(data), [], 0
+        while at < len(data):
+            at += self.session.write(view[at : at + _PIECE_BYTES])
+            records.append(self._outgoing.read())
+        return b"".join(records)
 
     def outgoing(self) -> bytes:
         """What must be sent of the protocol's own accord."""

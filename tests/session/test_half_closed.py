@@ -1,4 +1,4 @@
-"""A client that sends no more but still reads (`nc`, a shell's pipe) gets its answers, as PostgreSQL would give them."""
+"""A client that sends no more but still reads (`nc`, a shell's pipe) gets its answers, as PostgreSQL gives them."""
 
 from __future__ import annotations
 
