@@ -18,12 +18,13 @@ class TlsEngine:
     `feed` raises ssl.SSLError; what `outgoing` gives then is the alert that tells the other end why.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "ended", "established", "session")
+    __slots__ = ("_incoming", "_outgoing", "_read", "ended", "established", "session")
 
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, host: str | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.session = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=host)
+        self._read = self.session.read
         self.established = False
         self.ended = False
 
@@ -33,16 +34,18 @@ class TlsEngine:
 
     def feed(self, data: bytes) -> bytes:
         """What the other end's application has sent, as far as it can be told by now."""
-        if len(data) > _PIECE_BYTES:
-            return b"".join(self.feed(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES))
+        if self.established and len(data) <= _PIECE_BYTES:  # nearly always, and then one record
+            self._incoming.write(data)
+            return self._decrypt()
+        return b"".join(self._feed(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES))
+
+    def _feed(self, data: bytes) -> bytes:
         self._incoming.write(data)
         if not self.established:
             self._shake_hands()
-            if not self.established:
-                return b""
-        return self._decrypt()
+        return self._decrypt() if self.established else b""
 
-    def encrypt(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
         """Only when established. Anything else that waits to be sent goes with it."""
         if len(data) <= _RECORD_BYTES:  # one record, which OpenSSL writes whole
             self.session.write(data)
@@ -71,17 +74,17 @@ class TlsEngine:
         self.established = True
 
     def _decrypt(self) -> bytes:
-        incoming, session = self._incoming, self.session
         pieces: list[bytes] = []
-        while incoming.pending or session.pending():
-            try:
-                piece = session.read(_RECORD_BYTES)
-            except ssl.SSLWantReadError:
-                break  # the rest of a record is still to come
-            except ssl.SSLZeroReturnError:
-                piece = b""
-            if not piece:
-                self.ended = True
-                break
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        try:
+            piece = self._read(_RECORD_BYTES)
+            if piece and not self._incoming.pending:
+                return piece
+            while piece:
+                pieces.append(piece)
+                piece = self._read(_RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return b"".join(pieces)  # the rest of a record is still to come
+        except ssl.SSLZeroReturnError:
+            pass
+        self.ended = True
+        return b"".join(pieces)

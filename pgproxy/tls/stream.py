@@ -48,19 +48,18 @@ class TlsStream(asyncio.Protocol, asyncio.Transport):
     # asyncio.Protocol, towards the network
 
     def data_received(self, data: bytes) -> None:
-        engine = self.engine
         if not self._open:
             return
-        was_established = engine.established
+        engine = self.engine
+        shaking = not engine.established
         try:
             plain = engine.feed(data)
         except (ssl.SSLError, ValueError) as broken:
             self._fail(reason(broken))
             return
-        if out := engine.outgoing():
-            self._transport.write(out)
-        if not was_established and engine.established:
-            self._on_change()
+        if shaking:
+            self._go_on_shaking()
+        # Once established, what OpenSSL says of its own accord (a new key) may go with what is written next.
         if plain and self._open:
             self._protocol.data_received(plain)
         if engine.ended:
@@ -82,7 +81,7 @@ class TlsStream(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._open:
-            self._transport.write(self.engine.encrypt(bytes(data)))
+            self._transport.write(self.engine.encrypt(data))
 
     def close(self) -> None:
         if self._open and self.engine.established:
@@ -113,6 +112,12 @@ class TlsStream(asyncio.Protocol, asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     # Inside
+
+    def _go_on_shaking(self) -> None:
+        if out := self.engine.outgoing():
+            self._transport.write(out)
+        if self.engine.established:
+            self._on_change()
 
     def _end(self) -> None:
         """The other end sends no more, but may still read."""
