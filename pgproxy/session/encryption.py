@@ -78,7 +78,11 @@ class Encryption:
                 _log_failure(client, _CUT)
                 raise
         self._answered = {SslRequest, GssEncRequest}
-        client.tls = _facts(stream, serving)
+        try:
+            client.tls = _facts(stream, serving)
+        except (ValueError, TypeError) as broken:  # signed by one of our roots, but nothing that we can read
+            _log_failure(client, str(broken))
+            raise ClientGone from None
         return stream
 
 

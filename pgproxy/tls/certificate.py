@@ -71,11 +71,14 @@ def expires_at(der: bytes) -> datetime.datetime:
 
 
 def common_name(der: bytes) -> str | None:
-    """The first common name of the subject."""
+    """The first common name of the subject. Raises ValueError for one that a C program would read otherwise."""
     for relative in _load(der).subject.chosen:
         for attribute in relative:
             if attribute["type"].native == "common_name":
-                return str(attribute["value"].native)
+                name = str(attribute["value"].native)
+                if "\0" in name:
+                    raise ValueError("the certificate's common name contains an embedded null")
+                return name
     return None
 
 

@@ -370,9 +370,15 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, proble
         WHOLE.replace("tables.books", 'tables."bücher & \\"more\\""'),
         _range("upper = -5", "lower = 5", gaps="gaps = true"),
         WHOLE.replace('database = "library_system"', 'database = "a\\\\b\\n\\u007f"\npassword = "p$${x}$$$"'),
+        WHOLE.replace(
+            "[nodes.west]",
+            "tls = 'verify-full'\ntls_ca_file = 'ca'\ntls_certificate_file = 'c'\ntls_key_file = 'k'\n[nodes.west]",
+        ),
         'reference_tables = ["b", "a"]\nunmapped_node = "north"\n[proxy]\nlisten = "0.0.0.0"\n'
         "allow_trust_from_anywhere = true\ndefault_limit = 7\n[proxy.pool]\nsize = 3\nqueue_timeout_s = 1.5\n"
-        "[proxy.heartbeat]\ndown_after = 9\n" + WHOLE.replace('key = "branch"', 'key = "branch"\nschema = "lib"'),
+        "[proxy.heartbeat]\ndown_after = 9\n[proxy.tls]\nmode = 'allow'\ncertificate_file = 'c'\nkey_file = 'k'\n"
+        "client_ca_file = 'ca'\nclient_certificates = 'required'\nmin_version = '1.3'\n"
+        + WHOLE.replace('key = "branch"', 'key = "branch"\nschema = "lib"'),
     ],
 )
 def test_what_is_written_is_read_back(text: str) -> None:
