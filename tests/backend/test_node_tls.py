@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +193,34 @@ def test_a_client_certificate(secure_cluster: SecureCluster, certificates: Certi
         _open(*_settings(secure_cluster, WEST, **ca))
     with pytest.raises(NodeFailure, match="alert unknown ca"):
         _open(*_settings(secure_cluster, WEST, **given("other_client")))
+
+
+def test_the_roots_are_reloaded_on_sighup(
+    secure_cluster: SecureCluster, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Open connections stay; those that are made afterwards ask for the new roots."""
+    secure_cluster.secure(ENCRYPTED_ONLY)
+    roots = tmp_path / "roots.pem"
+    cluster = secure_cluster.having(tls="verify-full", tls_ca_file=str(roots))
+
+    def reload(source: str, expected: str) -> None:
+        shutil.copyfile(source, roots)
+        before = proxy.log_text().count("certificates are reloaded")
+        proxy.process.send_signal(signal.SIGHUP)
+        until(lambda: proxy.log_text().count("certificates are reloaded") > before, "reloaded")
+        with cluster.connect(WEST) as node:
+            node.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'librarian'")
+        until(lambda: proxy.log_text().count(expected) == 1, expected)
+
+    shutil.copyfile(certificates.ca, roots)
+    with running_proxy(cluster, tmp_path) as proxy, proxy.connect() as connection:
+        sql = "SELECT count(*) FROM books WHERE branch = 'west'"
+        assert connection.execute(sql).fetchone() == (24,)
+        reload(certificates.other_ca, f"ALERT: node {WEST} is DOWN")
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute(sql)
+        reload(certificates.ca, f"RECOVERED: node {WEST} is UP")
+        assert connection.execute(sql).fetchone() == (24,)
 
 
 def test_the_log_in_is_bound_to_the_channel(

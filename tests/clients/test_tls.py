@@ -14,7 +14,7 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import SUPERUSER
-from tests.activity import await_running
+from tests.activity import await_running, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy
 from tests.fix_tls import Certificates, Pair, tls_proxy
@@ -133,7 +133,7 @@ def test_a_client_certificate_of_another_authority(
     for proxy in (strict_proxy, shared_tls_proxy):
         with pytest.raises(psycopg.OperationalError, match="alert unknown ca"):
             _connect(proxy, sslmode="require", **_client(certificates.other_client))
-        assert "certificate verify failed" in proxy.log_text()
+        until(lambda proxy=proxy: "certificate verify failed" in proxy.log_text(), "it is logged")
 
 
 def test_asyncpg(shared_tls_proxy: RunningProxy, certificates: Certificates) -> None:
