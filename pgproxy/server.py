@@ -16,6 +16,7 @@ from pgproxy.auth.users_file import UsersFileErrors, open_users_file
 from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.serving import TlsFileError
 from pgproxy.worker import Worker
 
 log = logging.getLogger("pgproxy.server")
@@ -32,12 +33,15 @@ async def serve(
     settings = shard_map.proxy
     try:
         users_file = open_users_file(shard_map.auth_users)
+        worker = Worker(shard_map, loop, users_file=users_file)
     except UsersFileErrors as wrong:
         for problem in wrong.problems:
             log.error("%s", problem)
         return 1
+    except TlsFileError as wrong:
+        log.error("%s", wrong)
+        return 1
     _warn(shard_map)
-    worker = Worker(shard_map, loop, users_file=users_file)
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False

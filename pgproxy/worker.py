@@ -37,6 +37,8 @@ from pgproxy.session.recent import Recent
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.certificates import Certificates, load_certificates
+from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import Credential
 from pgproxy.wire.messages import error_response
 
@@ -46,11 +48,15 @@ FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
+CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
 class Worker:
-    """What the sessions of one process share. Satisfies `session.services.Services`."""
+    """What the sessions of one process share. Satisfies `session.services.Services`.
+
+    Creating one raises TlsFileError for certificate files that cannot be used.
+    """
 
     def __init__(
         self,
@@ -64,9 +70,17 @@ class Worker:
         self.shard_map = shard_map
         self.metrics = Metrics(shard_map.nodes)
         self.draining = False
+        self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
         self.pools: dict[str, NodePool] = {
-            name: NodePool(node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect)
+            name: NodePool(
+                node,
+                shard_map.cluster,
+                shard_map.proxy.pool,
+                loop,
+                on_failure=self.heartbeats.mark_suspect,
+                tls=self.certificates.node,
+            )
             for name, node in shard_map.nodes.items()
         }
         self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
@@ -123,8 +137,9 @@ class Worker:
         await self.heartbeats.stop()
 
     def read_again(self) -> None:
-        """SIGHUP: users may have changed."""
+        """SIGHUP: users and certificates may have changed."""
         self.users.forget()
+        self.reload_certificates()
 
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
@@ -143,6 +158,30 @@ class Worker:
             session.client.close()
             session.client.wake()
 
+    # Certificates
+
+    @property
+    def serving_tls(self) -> ServingTls | None:
+        return self.certificates.serving
+
+    def reload_certificates(self) -> None:
+        """Read the files again. One that cannot be used leaves everything as it is."""
+        try:
+            fresh = load_certificates(self.shard_map)
+        except TlsFileError as wrong:
+            log.error("certificates are not reloaded, the old ones stay in force: %s", wrong)
+            return
+        self.use_certificates(fresh)
+        log.info("certificates are reloaded: %s", fresh.described())
+
+    def use_certificates(self, certificates: Certificates) -> None:
+        """For the connections that come and are made from now on; those that are open stay as they are."""
+        self.certificates = certificates
+        for pool in self.pools.values():
+            pool.tls = certificates.node
+        for _, _, pool in self.user_pools.all():
+            pool.tls = certificates.node
+
     # Clients
 
     def accept(self) -> Client:
@@ -155,7 +194,7 @@ class Worker:
             client.abort()
             return
         pid = self._new_pid()
-        session = Session(client, self, pid, secrets.token_bytes(4))
+        session = Session(client, self, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
@@ -215,7 +254,13 @@ class Worker:
         settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
         suspect = self.heartbeats.mark_suspect
         return NodePool(
-            shard_map.nodes[node], shard_map.cluster, settings, self.loop, on_failure=suspect, credential=credential
+            shard_map.nodes[node],
+            shard_map.cluster,
+            settings,
+            self.loop,
+            on_failure=suspect,
+            tls=self.certificates.node,
+            credential=credential,
         )
 
     # Nodes

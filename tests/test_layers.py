@@ -18,13 +18,14 @@ MAY_IMPORT = {
     "auth": {"wire", "shardmap"},
     "operators": {"wire"},
     "planner": {"operators", "shardmap", "hashing", "wire"},
-    "backend": {"wire", "shardmap"},
-    "session": {"auth", "planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
+    "tls": {"shardmap"},
+    "backend": {"tls", "wire", "shardmap"},
+    "session": {"auth", "tls", "planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
     "metrics": set(),
-    "cluster": {"auth", "shardmap", "hashing"},
+    "cluster": {"auth", "shardmap", "hashing", "tls"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
-    "worker": {"auth", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "auth", "shardmap"},
+    "worker": {"auth", "tls", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
+    "server": {"worker", "auth", "shardmap", "tls"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
     "cli": {"auth", "server", "admin", "cluster", "demo", "shardmap", "shell"},
@@ -36,7 +37,7 @@ ONLY_IN = {
     "sqlglot": {"planner"},
     "psycopg": {"cluster", "demo", "shell", "admin/render.py"},  # shell and `pgproxy status` are clients of the proxy
     "psycopg_pool": {"cluster"},
-    "asyncio": {"auth", "backend", "session", "worker", "server", "cluster"},
+    "asyncio": {"auth", "tls", "backend", "session", "worker", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

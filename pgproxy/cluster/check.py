@@ -22,6 +22,8 @@ from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.load import ShardMapErrors, load
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 from pgproxy.shardmap.placement import placement_problems
+from pgproxy.tls.certificates import load_certificates
+from pgproxy.tls.serving import TlsFileError
 
 _READ_TIMEOUT_S = 10.0
 
@@ -70,11 +72,14 @@ def run_check(path: Path, offline: bool) -> tuple[list[str], list[str]]:
     except ShardMapErrors as wrong:
         return list(wrong.problems), []
     errors, warnings = check_authentication(shard_map)
-    if not offline:
-        findings = asyncio.run(check_nodes(shard_map))
-        errors += findings.errors
-        warnings += findings.warnings
-    return errors, warnings
+    if offline:
+        return errors, warnings
+    try:
+        load_certificates(shard_map)
+    except TlsFileError as wrong:
+        return [*errors, str(wrong)], warnings
+    findings = asyncio.run(check_nodes(shard_map))
+    return [*errors, *findings.errors], [*warnings, *findings.warnings]
 
 
 async def check_nodes(shard_map: ShardMap) -> Findings:

@@ -17,6 +17,7 @@ from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
 from pgproxy.session.recent import Recent
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.serving import ServingTls
 from pgproxy.wire.auth import Credential
 
 
@@ -60,6 +61,11 @@ class Services(Protocol):
     @property
     def draining(self) -> bool:
         """SIGTERM came: sessions end as soon as they are idle."""
+        ...
+
+    @property
+    def serving_tls(self) -> ServingTls | None:
+        """The certificate and what belongs to it for connections that come now; None: no TLS."""
         ...
 
     def planner(self) -> Planner:

@@ -13,7 +13,7 @@ from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
 from pgproxy.session.relay import Relay
 from pgproxy.session.services import Services
-from pgproxy.session.start_up import Identity, first_message, identify, log_in, take_settings
+from pgproxy.session.start_up import Identity, check_encryption, first_message, identify, log_in, take_settings
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import messages
@@ -96,6 +96,8 @@ class Session:
         message = await first_message(client, services)
         if message is None:
             return False
+        check_encryption(client, services)
+        self.key = self.key[: message.cancel_key_bytes]
         credential = await log_in(client, message, services)
         identity = identify(message, services)
         services.admit(client, admin=identity.admin)
@@ -127,6 +129,8 @@ class Session:
                 await client.drain()  # what it has asked for already comes before what it asks next
             frame = client.poll()
             if frame is None:
+                if client.ended:
+                    return
                 await self._rest()
                 continue
             kind, payload = frame
@@ -206,7 +210,7 @@ class Session:
         services.metrics.route += 1
         services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
-        if client.reader.empty and not client.slow and not services.draining:
+        if client.reader.empty and not client.slow and not client.ended and not services.draining:
             client.shortcut = self._take_shortcut
         else:
             client.wake()

@@ -11,6 +11,7 @@ from pgproxy.planner.settings import check_setting
 from pgproxy.session.authentication import authenticate
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
+from pgproxy.session.encryption import TLS_HANDSHAKE, Encryption, check_encryption
 from pgproxy.session.services import Services
 from pgproxy.session.settings import start_up_statement
 from pgproxy.wire import messages
@@ -21,6 +22,8 @@ from pgproxy.wire.startup import (
     parse_first_packet,
     startup_settings,
 )
+
+__all__ = ["Identity", "check_encryption", "first_message", "identify", "log_in", "take_settings"]
 
 ADMIN_DATABASE = "pgproxy"
 _UTF8_NAMES = frozenset({"utf8", "unicode", "auto"})
@@ -49,10 +52,15 @@ class Identity:
 async def first_message(client: Client, services: Services) -> StartupMessage | None:
     """Answer requests for encryption until the StartupMessage; None after a CancelRequest, which ends the
     connection without an answer."""
+    while not client.untyped:
+        await client.more()
+    encryption = Encryption(client, services)
+    if client.untyped[0] == TLS_HANDSHAKE and services.serving_tls is not None:
+        await encryption.begin_directly()
     while True:
         parsed = parse_first_packet(bytes(client.untyped))
         if parsed is None:
-            await client.wait()
+            await client.more()
             continue
         packet, size = parsed
         del client.untyped[:size]
@@ -62,14 +70,13 @@ async def first_message(client: Client, services: Services) -> StartupMessage | 
         if isinstance(packet, CancelRequest):
             services.cancel(packet.pid, packet.key)
             return None
-        client.send(b"N")
-        client.flush()
+        await encryption.answer(packet)
 
 
 async def log_in(client: Client, message: StartupMessage, services: Services) -> Credential:
     """Protocol version and authentication, up to AuthenticationOk."""
     if message.must_negotiate:
-        client.send(messages.negotiate_protocol_version(0, message.protocol_options))
+        client.send(messages.negotiate_protocol_version(message.agreed_minor, message.protocol_options))
     return await authenticate(client, message, services)
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pgproxy.hashing import KEY_TYPES, TEXT_OIDS
 from pgproxy.shardmap.auth_rules import (
     NEED_SECRETS,
+    AuthMethod,
     AuthRule,
     AuthUsers,
     read_rules,
     trust_from_elsewhere,
 )
 from pgproxy.shardmap.environment import UNSET, Report, expand
+from pgproxy.shardmap.files import check_cluster_tls, check_proxy_tls, from_folder
 from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
@@ -32,6 +33,7 @@ from pgproxy.shardmap.model import (
     Shard,
     ShardMap,
     Table,
+    TlsSettings,
 )
 from pgproxy.shardmap.options import did_you_mean, read_section
 from pgproxy.shardmap.placement import PlacementError, placement_problems
@@ -56,12 +58,7 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None) -> ShardMap
         raise ShardMapErrors([f"{path}: {failed.strerror or failed}"]) from failed
     except UnicodeDecodeError as failed:
         raise ShardMapErrors([f"{path}: not UTF-8 text (byte {failed.start})"]) from failed
-    shard_map = parse(text, os.environ if environ is None else environ)
-    users = shard_map.auth_users
-    if users.file is None:
-        return shard_map
-    # Beside the shard map, wherever the proxy is started from.
-    return replace(shard_map, auth_users=replace(users, file=str(Path(path).parent / users.file)))
+    return from_folder(Path(path).parent, parse(text, os.environ if environ is None else environ))
 
 
 def parse(text: str, environ: Mapping[str, str]) -> ShardMap:
@@ -101,6 +98,11 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     problem = None if None in wrong else trust_problem(auth, proxy)
     if problem is not None:
         report(*problem)
+    tls: TlsSettings | None = proxy.tls
+    if tls is not None and tls.client_ca_file is None:
+        for index, rule in enumerate(auth):
+            if rule.method is AuthMethod.CERT:
+                report(f"auth[{index}].method", '"cert" needs proxy.tls.client_ca_file')
     _check_physical_tables(tables, cluster.engine, report)
     return ShardMap(
         proxy=proxy,
@@ -118,12 +120,14 @@ def _proxy(data: Any, report: Report) -> ProxySettings | None:
     if data is None:
         return None
     facts = read_section("proxy", "proxy", data, report)
-    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings)):
+    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings), ("tls", TlsSettings)):
         if facts[name] is not None:
             facts[name] = model(**read_section(f"proxy.{name}", f"proxy.{name}", facts[name], report))
     pool = facts["pool"]
     if pool is not None and None not in (pool.size, pool.min_idle) and pool.min_idle > pool.size:
         report("proxy.pool.min_idle", f"must not exceed proxy.pool.size ({pool.size})")
+    if facts["tls"] is not None:
+        check_proxy_tls(facts["tls"], report)
     return ProxySettings(**facts)
 
 
@@ -164,7 +168,9 @@ def _cluster(data: Any, report: Report) -> ClusterSettings | None:
     facts = read_section("cluster", "cluster", data, report)
     if facts["engine"] is None:
         return None
-    return ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    settings = ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    check_cluster_tls(settings, report)
+    return settings
 
 
 def _nodes(data: Any, report: Report) -> dict[str, Node]:

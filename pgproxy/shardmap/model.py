@@ -90,6 +90,18 @@ class HeartbeatSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS towards clients; the files are in PEM. `mode` is `disable`, `allow` or `require`."""
+
+    mode: str = "disable"
+    certificate_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    client_certificates: str = "optional"
+    min_version: str = "1.2"
+
+
+@dataclass(frozen=True, slots=True)
 class ProxySettings:
     listen: str = "127.0.0.1"
     port: int = 6432
@@ -106,12 +118,13 @@ class ProxySettings:
     admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a
-    libpq `sslmode`; only `disable` is built so far."""
+    libpq `sslmode`; the files are in PEM."""
 
     name: str
     engine: Engine
@@ -119,6 +132,9 @@ class ClusterSettings:
     user: str
     password: str | None = field(default=None, repr=False)
     tls: str = "disable"
+    tls_ca_file: str | None = None
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
     login_as: str = "configured"
 
     @property

@@ -20,6 +20,7 @@ from pgproxy.shardmap.model import (
     Method,
     PoolSettings,
     ProxySettings,
+    TlsSettings,
 )
 
 
@@ -109,16 +110,42 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("auth", "sections", ()),
         Option("auth_users", "section", {}),
     ),
-    "proxy": (*_settings(ProxySettings), Option("pool", "section", {}), Option("heartbeat", "section", {})),
+    "proxy": (
+        *_settings(ProxySettings),
+        Option("pool", "section", {}),
+        Option("heartbeat", "section", {}),
+        Option("tls", "section", {}),
+    ),
     "proxy.pool": _settings(PoolSettings),
     "proxy.heartbeat": _settings(HeartbeatSettings),
+    "proxy.tls": (
+        Option("mode", "string", _default(TlsSettings, "mode"), choices=("disable", "allow", "require")),
+        Option("certificate_file", "string", None),
+        Option("key_file", "string", None),
+        Option("client_ca_file", "string", None),
+        Option(
+            "client_certificates",
+            "string",
+            _default(TlsSettings, "client_certificates"),
+            choices=("optional", "required"),
+        ),
+        Option("min_version", "string", _default(TlsSettings, "min_version"), choices=("1.2", "1.3")),
+    ),
     "cluster": (
         Option("name", "string"),
         Option("engine", "string", choices=tuple(engine.value for engine in Engine)),
         Option("database", "string"),
         Option("user", "string"),
         Option("password", "string", None),
-        Option("tls", "string", _default(ClusterSettings, "tls"), choices=("disable",)),
+        Option(
+            "tls",
+            "string",
+            _default(ClusterSettings, "tls"),
+            choices=("disable", "require", "verify-ca", "verify-full"),
+        ),
+        Option("tls_ca_file", "string", None),
+        Option("tls_certificate_file", "string", None),
+        Option("tls_key_file", "string", None),
         Option("login_as", "string", _default(ClusterSettings, "login_as"), choices=("configured", "client")),
     ),
     "nodes.NAME": (

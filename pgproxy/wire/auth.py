@@ -14,10 +14,11 @@ import scramp
 
 from pgproxy.errors import ProxyError
 from pgproxy.wire import messages
-from pgproxy.wire.scram import ScramKeys
+from pgproxy.wire.scram import BINDING_TYPE, ScramKeys
 from pgproxy.wire.scram_client import KeyMismatch, ScramKeyClient
 
 _SCRAM = "SCRAM-SHA-256"
+_SCRAM_PLUS = "SCRAM-SHA-256-PLUS"
 _METHOD_NAMES = {2: "Kerberos V5", 6: "SCM credentials", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
 
 
@@ -29,7 +30,7 @@ class _ScramClient(Protocol):
 
 
 # scramp has no annotations.
-_new_scram_client: Callable[[list[str], str, str], _ScramClient] = scramp.ScramClient
+_new_scram_client: Callable[[list[str], str, str, tuple[str, bytes] | None], _ScramClient] = scramp.ScramClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,11 @@ class Login:
     ErrorResponse (a wrong password, say) comes as its own message and is the caller's to read.
     """
 
-    __slots__ = ("_answers", "_credential", "_scram", "_verified", "done")
+    __slots__ = ("_answers", "_credential", "_scram", "_verified", "done", "end_point")
 
     def __init__(self, credential: Credential) -> None:
         self.done = False
+        self.end_point: bytes | None = None  # of an encrypted connection: what SCRAM is bound to
         self._credential = credential
         self._scram: _ScramClient | None = None
         self._verified = False
@@ -103,16 +105,19 @@ class Login:
             raise ProxyError("28000", f"the node offers no supported SASL mechanism: {', '.join(offered) or 'none'}")
         if self._scram is not None:
             raise _out_of_place("AuthenticationSASL")
+        end_point = self.end_point if _SCRAM_PLUS in offered else None
+        mechanism = _SCRAM if end_point is None else _SCRAM_PLUS
         try:
-            self._scram = self._new_scram()
-            return messages.sasl_initial(_SCRAM, self._scram.get_client_first().encode())
+            self._scram = self._new_scram(mechanism, end_point)
+            return messages.sasl_initial(mechanism, self._scram.get_client_first().encode())
         except scramp.ScramException as broken:
             raise ProxyError("28P01", f"SCRAM authentication cannot use this user or password: {broken}") from broken
 
-    def _new_scram(self) -> _ScramClient:
+    def _new_scram(self, mechanism: str, end_point: bytes | None) -> _ScramClient:
         if self._credential.password is None and self._credential.scram is not None:
-            return ScramKeyClient(self._credential.scram)
-        return _new_scram_client([_SCRAM], self._credential.user, self._known_password())
+            return ScramKeyClient(self._credential.scram, end_point)
+        binding = None if end_point is None else (BINDING_TYPE, end_point)
+        return _new_scram_client([mechanism], self._credential.user, self._known_password(), binding)
 
     def _sasl_continue(self, data: bytes) -> bytes:
         if self._scram is None:

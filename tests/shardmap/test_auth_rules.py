@@ -13,6 +13,7 @@ from tests.shardmap.test_load import WHOLE
 
 V4, V6 = ip_network("10.1.0.0/16"), ip_network("fd00::/8")
 TRUST = AuthRule(AuthMethod.TRUST)
+TLS = '[proxy.tls]\nclient_ca_file = "ca.pem"\n'
 USERS = '[auth_users]\nfile = "users.txt"\n'
 
 
@@ -50,7 +51,8 @@ def test_the_first_match_decides() -> None:
 
 def test_reading_and_writing(tmp_path: Path) -> None:
     text = (
-        WHOLE
+        TLS
+        + WHOLE
         + '[[auth]]\nmethod = "trust"\naddress = "127.0.0.1"\nuser = "a"\n'
         + '[[auth]]\nmethod = "cert"\naddress = ["all", "::1"]\nuser = ["a", "b$"]\ndatabase = "d"\ntls = true\n'
         + '[[auth]]\nmethod = "scram-sha-256"\naddress = ["10.0.0.0/8", "fd00::/8"]\ntls = false\n'
@@ -92,7 +94,7 @@ def problems(text: str) -> list[str]:
     ],
 )
 def test_what_is_wrong_with_a_rule(rule: str, problem: str) -> None:
-    (found,) = problems(f"{WHOLE}[[auth]]\n{rule}\n{USERS}")
+    (found,) = problems(f"{TLS}{WHOLE}[[auth]]\n{rule}\n{USERS}")
     assert found.startswith(problem)
 
 
@@ -100,6 +102,11 @@ def test_what_is_wrong_with_a_rule(rule: str, problem: str) -> None:
 def test_passwords_must_be_stored_somewhere(method: str) -> None:
     (found,) = problems(f'{WHOLE}[[auth]]\nmethod = "{method}"\n')
     assert found == f'auth[0].method: "{method}" needs auth_users.file or auth_users.query'
+
+
+def test_certificates_need_an_authority() -> None:
+    (found,) = problems(f'{WHOLE}[[auth]]\nmethod = "cert"\ntls = true\n')
+    assert found == 'auth[0].method: "cert" needs proxy.tls.client_ca_file'
 
 
 def test_a_query_without_a_user() -> None:
