@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from pgproxy.demo.nodes import HOST, EmbeddedNode
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
+from pgproxy.shardmap.model import ShardMap
 from pgproxy.wire import messages as m
 from pgproxy.wire.scram import make_verifier
 from tests.activity import until
@@ -334,6 +336,33 @@ def test_a_node_knows_the_users(own_cluster: LibraryCluster, tmp_path: Path) -> 
             lambda: _admitted(proxy, "alice", "secret", "cannot authenticate users now"),
             "another node is asked",
         )
+
+
+def test_the_documented_function_shows_passwords_to_the_proxy_only(own_cluster: LibraryCluster, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    script = page.split("CREATE SCHEMA pgproxy_auth", 1)[1].split("```", 1)[0]
+    query = page.split('query = "', 1)[1].split('"', 1)[0]
+    for name in own_cluster.nodes:
+        with own_cluster.connect(name) as node:
+            node.execute("CREATE ROLE librarian LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO librarian")
+            node.execute("CREATE ROLE alice LOGIN PASSWORD 'secret'; CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'x'")
+            node.execute("CREATE ROLE late LOGIN PASSWORD 'x' VALID UNTIL '2020-01-01'")
+            node.execute(f"CREATE SCHEMA pgproxy_auth{script}".encode())
+    rules = with_rules(AuthRule(AuthMethod.SCRAM), query=query)
+
+    def as_librarian(shard_map: ShardMap) -> ShardMap:
+        return rules(replace(shard_map, cluster=replace(shard_map.cluster, user="librarian")))
+
+    with running_proxy(own_cluster, tmp_path, as_librarian) as proxy:
+        with psycopg.connect(conninfo(proxy.port, "alice", "secret"), autocommit=True) as alice:
+            assert alice.execute("SELECT current_user").fetchone() == ("librarian",)
+        for user in ("boss", "late"):
+            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+                psycopg.connect(conninfo(proxy.port, user, "x"))
+    with own_cluster.connect("west-library") as node:
+        node.execute("SET ROLE alice")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            node.execute(query.replace("$1", "'alice'").encode())
 
 
 def test_no_node_is_left_to_ask(own_cluster: LibraryCluster, tmp_path: Path) -> None:
