@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
+from pgproxy.shardmap.model import ShardMap
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
@@ -44,11 +45,17 @@ class RunningProxy:
 
 
 @contextmanager
-def running_proxy(cluster: LibraryCluster, directory: Path, **settings: Any) -> Iterator[RunningProxy]:
-    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default."""
+def running_proxy(
+    cluster: LibraryCluster,
+    directory: Path,
+    change: Callable[[ShardMap], ShardMap] = lambda shard_map: shard_map,
+    **settings: Any,
+) -> Iterator[RunningProxy]:
+    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default, `change` makes other
+    changes to the shard map."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
-    shard_map = cluster.shard_map(port)
+    shard_map = change(cluster.shard_map(port))
     config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -86,6 +93,8 @@ def _await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) ->
             psycopg.connect(conninfo, connect_timeout=2).close()
             return
         except psycopg.OperationalError as failure:
+            if "certificate" in str(failure) or "encrypted connections only" in str(failure):
+                return  # it answers: who may connect is the test's business
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the proxy did not start ({failure}):\n{log.read_text(errors='replace')}")
         time.sleep(0.05)

@@ -15,18 +15,20 @@ MAY_IMPORT = {
     "wire": set(),
     "hashing": set(),
     "shardmap": {"hashing"},
+    "auth": {"wire", "shardmap"},
     "operators": {"wire"},
     "planner": {"operators", "shardmap", "hashing", "wire"},
-    "backend": {"wire", "shardmap"},
-    "session": {"planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
+    "tls": {"shardmap"},
+    "backend": {"tls", "wire", "shardmap"},
+    "session": {"auth", "tls", "planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
     "metrics": set(),
-    "cluster": {"shardmap", "hashing"},
+    "cluster": {"auth", "shardmap", "hashing", "tls"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
-    "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "shardmap"},
+    "worker": {"auth", "tls", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
+    "server": {"worker", "auth", "shardmap", "tls"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
-    "cli": {"server", "admin", "cluster", "demo", "shardmap", "shell"},
+    "cli": {"auth", "server", "admin", "cluster", "demo", "shardmap", "shell"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -35,7 +37,7 @@ ONLY_IN = {
     "sqlglot": {"planner"},
     "psycopg": {"cluster", "demo", "shell", "admin/render.py"},  # shell and `pgproxy status` are clients of the proxy
     "psycopg_pool": {"cluster"},
-    "asyncio": {"backend", "session", "worker", "server", "cluster"},
+    "asyncio": {"auth", "tls", "backend", "session", "worker", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
