@@ -9,85 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.planner.parameters import repeated_parameters
-from pgproxy.planner.plan import (
-    Empty,
-    Explain,
-    Planned,
-    Scatter,
-    Several,
-    Sharded,
-    Status,
-    ToNode,
-    sql_for,
-)
-from pgproxy.planner.planner import Planner
+from pgproxy.planner.plan import Empty, Explain, Planned, Scatter, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
-from pgproxy.session.description import Description
+from pgproxy.session.descriptions import Descriptions
+from pgproxy.session.portals import Owed, Portal, Prepared
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import extended as wire
-from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.messages import SYNC, command_complete
-from pgproxy.wire.rows import Column, parse_row_description, row_description
+from pgproxy.wire.rows import row_description
+
+__all__ = ["Extended", "Portal", "Prepared"]
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A statement that the client has parsed. `accepted` by a node, or nothing that a node need accept."""
-
-    name: str
-    sql: str
-    types: tuple[int, ...]
-    planned: Planned
-    planner: Planner
-    accepted: bool
-    description: Description | None = None
-
-    @property
-    def open_types(self) -> list[int]:
-        """The parameters (from 0) whose type the client has left to the server."""
-        return [at for at in range(self.planned.parameters) if at >= len(self.types) or not self.types[at]]
-
-    @property
-    def for_nodes(self) -> bool:
-        return isinstance(self.planned.plan, (Sharded, ToNode))
-
-    @property
-    def asks_node(self) -> bool:
-        """A node is to say whether it is right, and what its parameters are."""
-        return isinstance(self.planned.plan, (Sharded, ToNode, Explain))
-
-
-@dataclass(slots=True)
-class Portal:
-    statement: Prepared
-    bind: wire.Bind
-    number: int = 0  # counts Binds: a ROLLBACK TO ends those that came after its savepoint
-    done: bool = False
-    suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
-
-
-@dataclass(slots=True)
-class _Owed:
-    """A reply that waits, and what it is for."""
-
-    reply: bytes
-    parsed: Prepared | None = None
-    bound: Portal | None = None
-    described: Prepared | Portal | None = None
 
 
 def tag_without_rows(sql: str) -> str:
@@ -114,9 +59,10 @@ class Extended:
         self._transactions = transactions
         self._runner = runner
         self._plan = plan
+        self._descriptions = Descriptions(client, services, backends, transactions)
         self._statements: dict[str, Prepared] = {}
         self._portals: dict[str, Portal] = {}
-        self._owed: list[_Owed] = []
+        self._owed: list[Owed] = []
         self._portal_count = 0
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
@@ -168,10 +114,10 @@ class Extended:
         statement = Prepared(message.name, message.sql, message.parameter_types, planned, planner, accepted=False)
         if message.name in self._statements:
             await self._settle()
-            await self._description_of(statement)  # PostgreSQL looks at the name last
+            await self._descriptions.of(statement)  # PostgreSQL looks at the name last
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
         self._statements[message.name] = statement
-        self._owed.append(_Owed(wire.parse_complete(), parsed=statement))
+        self._owed.append(Owed(wire.parse_complete(), parsed=statement))
 
     async def bind(self, payload: bytes) -> None:
         try:
@@ -194,12 +140,12 @@ class Extended:
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
-        self._owed.append(_Owed(wire.bind_complete(), bound=portal))
+        self._owed.append(Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
         find = self._portal if message.kind == wire.PORTAL else self._statement
-        self._owed.append(_Owed(b"", described=find(message.name)))
+        self._owed.append(Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
@@ -220,7 +166,7 @@ class Extended:
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
-        self._owed.append(_Owed(wire.close_complete()))
+        self._owed.append(Owed(wire.close_complete()))
 
     async def flush(self) -> None:
         await self._settle()
@@ -300,7 +246,7 @@ class Extended:
     async def _run_again(self, portal: Portal, name: str) -> None:
         """A portal that gives rows has none left; any other runs once."""
         await self._settle()
-        if (await self._description_of(portal.statement)).columns is None:
+        if (await self._descriptions.of(portal.statement)).columns is None:
             raise ProxyError("55000", f'portal "{name}" cannot be run')
         self._transactions.check_alive()
         self._client.send(command_complete(tag_without_rows(portal.statement.sql)))
@@ -335,11 +281,11 @@ class Extended:
         """A statement that the proxy answers itself."""
         statement, bind = portal.statement, portal.bind
         if statement.asks_node:
-            await self._description_of(statement)
+            await self._descriptions.of(statement)
         statement.accepted = True
         self._client.send(replies)
         if describe:
-            columns = (await self._description_of(portal.statement)).columns
+            columns = (await self._descriptions.of(portal.statement)).columns
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
         bound = BoundStatement("", types, bind.parameter_formats, bind.values, (), describe=False)
@@ -358,10 +304,10 @@ class Extended:
         if statement.open_types and (
             any(bind.format_of(at) == wire.BINARY for at in statement.open_types) or repeated_parameters(statement.sql)
         ):
-            types = (await self._description_of(statement)).parameter_types
+            types = (await self._descriptions.of(statement)).parameter_types
         planned = self._bound(statement, bind, types)
         if statement.open_types and types is statement.types and _needs_several_shards(planned):
-            types = (await self._description_of(statement)).parameter_types
+            types = (await self._descriptions.of(statement)).parameter_types
             planned = self._bound(statement, bind, types)
         return planned, types
 
@@ -373,7 +319,7 @@ class Extended:
 
     # What is owed
 
-    def _take_owed(self, portal: Portal) -> list[_Owed]:
+    def _take_owed(self, portal: Portal) -> list[Owed]:
         """What waits last and is for this portal and its statement, to be sent with its answer."""
         first = len(self._owed)
         if first and self._owed[first - 1].described is portal:
@@ -391,9 +337,9 @@ class Extended:
         owed, self._owed = self._owed, []
         for item in owed:
             if item.parsed is not None and not item.parsed.accepted:
-                await self._description_of(item.parsed)
+                await self._descriptions.of(item.parsed)
             if item.bound is not None and len(item.bound.bind.result_formats) > 1:
-                columns = (await self._description_of(item.bound.statement)).columns
+                columns = (await self._descriptions.of(item.bound.statement)).columns
                 if columns is not None:
                     wire.check_result_formats(item.bound.bind.result_formats, len(columns))
             if isinstance(item.described, Prepared):
@@ -403,14 +349,14 @@ class Extended:
             self._client.send(item.reply)
 
     async def _describe_statement(self, statement: Prepared) -> None:
-        description = await self._description_of(statement)
+        description = await self._descriptions.of(statement)
         if description.columns is not None:
             self._transactions.check_alive()
         rows = wire.no_data() if description.columns is None else row_description(description.columns)
         self._client.send(wire.parameter_description(description.parameter_types) + rows)
 
     async def _describe_portal(self, portal: Portal) -> None:
-        columns = (await self._description_of(portal.statement)).columns
+        columns = (await self._descriptions.of(portal.statement)).columns
         if columns is None:
             self._client.send(wire.no_data())
             return
@@ -421,55 +367,7 @@ class Extended:
             row_description([replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns)])
         )
 
-    # Descriptions
-
-    async def _description_of(self, statement: Prepared) -> Description:
-        """From a node, as one shard sees the client's own text; remembered for all who prepare the same."""
-        if statement.description is None:
-            if not statement.asks_node:
-                statement.description = Description((), self._own_columns(statement.planned))
-            else:
-                statement.description = await self._ask_node(statement)
-            statement.accepted = True
-        return statement.description
-
-    def _own_columns(self, planned: Planned) -> tuple[Column, ...] | None:
-        if isinstance(planned.plan, Status):
-            answer = self._services.status()
-            return parse_row_description(answer[5 : first_message_end(answer)])
-        return None
-
-    async def _ask_node(self, statement: Prepared) -> Description:
-        plan = statement.planned.plan
-        if isinstance(plan, (Sharded, Explain)):
-            prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
-            sharded = plan.plan if isinstance(plan, Explain) else plan
-            shards = sharded.table.shards
-            shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
-            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
-        else:
-            assert isinstance(plan, ToNode)
-            node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-            sql = sql_for(plan.text, None, statement.planned.arguments)
-        key = (sql, statement.types, tuple(self._backends.settings.items()))
-        current = self._transactions.current
-        known = self._services.descriptions.get(key) if current is None else None
-        if known is not None:
-            return known
-        joined = current.joined.get(node) if current is not None and not current.failed else None
-        connection = joined or await self._backends.lease(node)
-        try:
-            exchange = connection.describe(sql, statement.types, self._client.wake)
-            await self._backends.finish(exchange)
-            description = Description(exchange.parameter_types, exchange.description)
-        finally:
-            if joined is None:
-                self._backends.give_back(connection)
-            else:
-                self._transactions.leave(connection)
-        if current is None:  # what a transaction has created is nobody else's yet
-            self._services.descriptions.put(key, description)
-        return description
+    # Names
 
     def _renew(self, statement: Prepared) -> None:
         """Plan anew what was planned for another state of the catalog."""
@@ -477,8 +375,6 @@ class Extended:
         if statement.planner is not planner:
             statement.planned, statement.planner = self._plan(statement.sql), planner
             statement.description = None
-
-    # Names
 
     def _statement(self, name: str) -> Prepared:
         try:
