@@ -18,16 +18,20 @@ from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.planner.parameters import repeated_parameters
 from pgproxy.planner.plan import Empty, Explain, Planned, Scatter, Several, Sharded
 from pgproxy.session.backends import Backends
+from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
 from pgproxy.session.descriptions import Descriptions
 from pgproxy.session.portals import Owed, Portal, Prepared
+from pgproxy.session.relay import Relay
+from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import extended as wire
 from pgproxy.wire.messages import SYNC, command_complete
 from pgproxy.wire.rows import row_description
+from pgproxy.wire.sequences import BoundSequence
 
 __all__ = ["Extended", "Portal", "Prepared"]
 
@@ -63,13 +67,15 @@ class Extended:
         self._statements: dict[str, Prepared] = {}
         self._portals: dict[str, Portal] = {}
         self._owed: list[Owed] = []
+        self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
         self._portal_count = 0
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
 
     @property
-    def owes(self) -> bool:
-        return bool(self._owed)
+    def rests(self) -> bool:
+        """Nothing is owed, and nothing is open that a Sync or Query would end."""
+        return not self._owed and not self._portals
 
     async def abandon(self, error: ProxyError) -> ProxyError:
         """A message failed. What is owed for those before it comes first, and may fail first: the error to tell."""
@@ -89,8 +95,11 @@ class Extended:
         """A simple Query came."""
         if self._owed:
             await self._settle()
-        self._statements.pop("", None)
+        self.drop_unnamed()
         self._drop_portal("")
+
+    def drop_unnamed(self) -> None:
+        self._statements.pop("", None)
 
     def deallocate(self, name: str | None) -> None:
         """DEALLOCATE; None is ALL."""
@@ -98,6 +107,71 @@ class Extended:
             self._statements.clear()
         elif self._statements.pop(name, None) is None:
             raise ProxyError("26000", f'prepared statement "{name}" does not exist')
+
+    # The short way
+
+    def routed(self, data: bytes, sequence: BoundSequence) -> Routed | None:
+        """A sequence that certainly goes to one shard, with its Parse taken; None: message by message, please."""
+        try:
+            statement = self._parsed(sequence)
+            if statement is None:
+                return None
+            description = statement.description
+            types = None if description is None else description.parameter_types
+            assert statement.route is not None
+            found = statement.route.read(data, sequence.values_at, sequence.bind_end, types)
+        except (ProxyError, UnicodeDecodeError):
+            return None  # found again message by message, and told
+        if found is None:
+            return None
+        if sequence.parse is not None:
+            self._statements[""] = statement
+            self._unnamed = sequence.parse, statement
+        shard, arguments, types = found
+        return Routed(data, sequence, statement, statement.route.plan, shard, arguments, types)
+
+    def _parsed(self, sequence: BoundSequence) -> Prepared | None:
+        """The statement that is bound, with its route. Whoever parses the same text again as the unnamed statement
+        has it already."""
+        payload = sequence.parse
+        if payload is None:
+            statement = self._statements.get(sequence.name.decode())
+            if statement is None or statement.planner is not self._services.planner():
+                return None
+        else:
+            last, statement = self._unnamed
+            known = statement is not None and last == payload and statement.planner is self._services.planner()
+            if sequence.name:
+                return None
+            if not known or self._statements.get("") is not statement:
+                statement = self._parsed_anew(payload)
+        assert statement is not None
+        route = statement.route
+        if route is None or route.planned is not statement.planned:
+            plan = statement.planned.plan
+            if not isinstance(plan, Sharded) or statement.planned.default_limit is not None:
+                return None
+            statement.route = BoundRoute(statement.sql, statement.planned, plan, statement.planner, statement.types)
+        return statement
+
+    def _parsed_anew(self, payload: bytes) -> Prepared:
+        message = wire.parse_parse(payload)
+        planner = self._services.planner()
+        return Prepared("", message.sql, message.parameter_types, self._plan(message.sql), planner, accepted=False)
+
+    async def finish_relay(self, relay: Relay, routed: Routed) -> None:
+        """The short way's answer is not simple: go on as if the messages had come one by one."""
+        statement = routed.statement
+        if routed.sequence.parse is not None:
+            statement.accepted = False
+            self._owed.append(Owed(wire.parse_complete(), parsed=statement))
+        self._transactions.portals += 1
+        portal = Portal(statement, wire.parse_bind(routed.payload), self._transactions.portals, done=True)
+        self._portals[""] = portal
+        self._owed.append(Owed(wire.bind_complete(), bound=portal))
+        if routed.sequence.describes:
+            self._owed.append(Owed(b"", described=portal))
+        await self._run(portal, 0, relay)
 
     # Messages
 
@@ -181,14 +255,15 @@ class Extended:
 
     # Running
 
-    async def _run(self, portal: Portal, max_rows: int) -> None:
+    async def _run(self, portal: Portal, max_rows: int, relay: Relay | None = None) -> None:
+        """`relay`: it is under way there, up to its Sync."""
         statement = portal.statement
         taken = self._take_owed(portal)
         await self._settle()
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
         bind_reply = next((item.reply for item in taken if item.bound is not None), None)
         describe = any(item.described is not None for item in taken)
-        if self._transactions.current is None and self._client.reader.next_kind != SYNC:
+        if relay is None and self._transactions.current is None and self._client.reader.next_kind != SYNC:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = max_rows > 0 and self._transactions.current is not None
         if not statement.for_nodes:
@@ -212,7 +287,7 @@ class Extended:
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:
-            await self._run_fresh(planned, call, statement)
+            await self._run_fresh(planned, call, statement, relay)
         except ProxyError as error:
             call.failed(error)
             statement.accepted = statement.accepted or call.parse_reply is None
@@ -228,15 +303,17 @@ class Extended:
             else:
                 call.sent_to.prepared.close_portal_later(bound.portal)
 
-    async def _run_fresh(self, planned: Planned, call: BoundCall, statement: Prepared) -> None:
+    async def _run_fresh(
+        self, planned: Planned, call: BoundCall, statement: Prepared, relay: Relay | None = None
+    ) -> None:
         """Run it; and once more where a node has prepared it before its tables changed. That goes unseen where the
         client is told the columns with the rows, and no transaction has failed by it."""
         try:
-            await self._runner.run(planned, call)
+            await (self._runner.run(planned, call) if relay is None else self._runner.finish_relay(relay, call))
         except ServerError as error:
             if not error.is_stale_plan:
                 raise
-            statement.description = None
+            statement.description = statement.route = None
             self._services.descriptions.clear()
             if not call.describe or self._transactions.current is not None:
                 raise

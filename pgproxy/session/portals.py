@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.planner.plan import Explain, Planned, Sharded, ToNode
 from pgproxy.planner.planner import Planner
+from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.description import Description
 from pgproxy.wire import extended as wire
 
@@ -22,6 +23,7 @@ class Prepared:
     planner: Planner
     accepted: bool
     description: Description | None = None
+    route: BoundRoute | None = None  # made when it is first bound the short way
 
     @property
     def open_types(self) -> list[int]:

@@ -18,6 +18,7 @@ from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import messages
 from pgproxy.wire.auth import Authenticator
+from pgproxy.wire.sequences import SEQUENCE_STARTS, ends_with_sync, read_sequence
 
 log = logging.getLogger("pgproxy.session")
 
@@ -163,13 +164,17 @@ class Session:
             and not self._services.draining
             and not self.identity.admin
             and not self._skip_to_sync
-            and not self._extended.owes
+            and self._extended.rests
         )
 
     def _take_shortcut(self, data: bytes) -> bool:
-        """Start the statement if `data` is one whole Query that one shard answers; False: the conversation's turn."""
+        """Start the statement if `data` is one whole Query, or one usual sequence of the extended protocol up to Sync,
+        that one shard answers; False: the conversation's turn."""
         end = len(data)
-        if data[0] != messages.QUERY or not _is_whole(data) or data.find(0, 5) != end - 1:
+        kind = data[0]
+        if kind != messages.QUERY:
+            return kind in SEQUENCE_STARTS and self._take_sequence(data)
+        if not _is_whole(data) or data.find(0, 5) != end - 1:
             return False
         services = self._services
         started_at = services.loop.time()
@@ -188,13 +193,34 @@ class Session:
         shard = plan.table.shards[indexes[0]]
         if services.why_down(shard.node) is not None:
             return False
+        self._extended.drop_unnamed()
+        self._begin_relay(started_at)
+        self._relay.start(plan, planned.arguments, shard, services.pools[shard.node])
+        return True
+
+    def _take_sequence(self, data: bytes) -> bool:
+        services = self._services
+        started_at = services.loop.time()
+        sequence = read_sequence(data, 0)
+        if (
+            sequence is None
+            or not ends_with_sync(data, sequence.end)
+            or len(data) > self.client.reader.max_message_bytes
+        ):
+            return False
+        routed = self._extended.routed(data, sequence)
+        if routed is None or services.why_down(routed.shard.node) is not None:
+            return False
+        self._begin_relay(started_at)
+        self._relay.start(routed.plan, routed.arguments, routed.shard, services.pools[routed.shard.node], routed)
+        return True
+
+    def _begin_relay(self, started_at: float) -> None:
         self.client.shortcut = None
         self.backends.begin_statement()
         self.statements += 1
         self.active = True
         self._started_at = started_at
-        self._relay.start(planned, plan, shard, services.pools[shard.node])
-        return True
 
     def _relay_answered(self) -> None:
         services, client = self._services, self.client
@@ -208,13 +234,20 @@ class Session:
             client.wake()
 
     async def _finish_relay(self) -> None:
+        relay = self._relay
         self._services.metrics.route += 1
         try:
-            await self._runner.finish_relay(self._relay)
+            if relay.routed is not None:
+                await self._attempt(self._extended.finish_relay(relay, relay.routed))
+            else:
+                await self._runner.finish_relay(relay)
         except ProxyError as error:
             await self._failed(error)
         finally:
-            self._relay.reset()
+            bound = relay.routed is not None
+            relay.reset()
+        if bound:
+            await self._end_sync()
         self._end_statement()
 
     # The long way
@@ -307,10 +340,13 @@ class Session:
         services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
 
     async def _sync(self, _payload: bytes) -> None:
+        await self._end_sync()
+        self._send_ready()
+
+    async def _end_sync(self) -> None:
         if not self._skip_to_sync:
             await self._attempt(self._extended.sync())
         self._skip_to_sync = False
-        self._send_ready()
 
     async def _flush(self, _payload: bytes) -> None:
         if not self._skip_to_sync:

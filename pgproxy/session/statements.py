@@ -104,12 +104,12 @@ class Statements:
             Empty: self._empty,
         }
 
-    async def finish_relay(self, relay: Relay) -> None:
+    async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
         """A routed statement whose answer turned out not to be simple."""
         try:
-            await self._splice(await finish(relay, self._client, self._backends), SIMPLE)
+            await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
-            raise _with_client_position(error, relay.plan.route, relay.shard, relay.planned.arguments) from None
+            raise with_client_position(error, relay.plan.route, relay.shard, relay.arguments) from None
         finally:
             if relay.connection is not None:
                 self._backends.give_back(relay.connection)
@@ -166,7 +166,7 @@ class Statements:
             sql = sql_for(template, shard, planned.arguments)
             await self._splice(call.send(connection, sql, Mode.SPLICE, self._client.wake), call)
         except ServerError as error:
-            raise _with_client_position(error, template, shard, planned.arguments) from None
+            raise with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
 
@@ -214,7 +214,7 @@ class Statements:
             extra = _Extra(self._backends, self._services)
             await self._stream(Pipeline((Concat(),)), [source], planned, "SELECT {}", extra, call)
         except ServerError as error:
-            raise _with_client_position(error, template, shard, planned.arguments) from None
+            raise with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
 
@@ -255,7 +255,7 @@ class Statements:
             if not failed:
                 error.position = None  # of an evaluation, whose text is ours
                 raise
-            raise _with_client_position(error, scatter.text, failed[0], arguments) from None
+            raise with_client_position(error, scatter.text, failed[0], arguments) from None
         finally:
             for leg in legs:
                 self._end_leg(leg)
@@ -409,7 +409,7 @@ async def _lines(source: ExchangeSource) -> list[str]:
     return lines
 
 
-def _with_client_position(
+def with_client_position(
     error: ServerError, template: SqlTemplate, shard: Shard | None, arguments: Arguments
 ) -> ServerError:
     if error.position is not None:
