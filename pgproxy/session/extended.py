@@ -22,6 +22,7 @@ from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
 from pgproxy.session.descriptions import Descriptions
+from pgproxy.session.pipeline import Pipeline
 from pgproxy.session.portals import Owed, Portal, Prepared
 from pgproxy.session.relay import Relay
 from pgproxy.session.routed import Routed
@@ -56,6 +57,7 @@ class Extended:
         transactions: Transactions,
         runner: Statements,
         plan: Callable[[str], Planned],
+        answered: Callable[[], None],
     ) -> None:
         self._client = client
         self._services = services
@@ -69,6 +71,7 @@ class Extended:
         self._owed: list[Owed] = []
         self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
         self._portal_count = 0
+        self._pipeline = Pipeline(client, transactions, self, answered)
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
 
@@ -158,6 +161,39 @@ class Extended:
         message = wire.parse_parse(payload)
         planner = self._services.planner()
         return Prepared("", message.sql, message.parameter_types, self._plan(message.sql), planner, accepted=False)
+
+    @property
+    def unnamed(self) -> Prepared | None:
+        return self._statements.get("")
+
+    @unnamed.setter
+    def unnamed(self, statement: Prepared | None) -> None:
+        if statement is None:
+            self.drop_unnamed()
+        else:
+            self._statements[""] = statement
+
+    def outdated(self, statement: Prepared) -> None:
+        """What is known of it has changed on a node."""
+        statement.description = statement.route = None
+        self._services.descriptions.clear()
+
+    @property
+    def may_go_ahead(self) -> bool:
+        """Statements that the client has sent may run together, if they are of that kind."""
+        return not self._owed and self._pipeline.may_begin
+
+    async def go_ahead(self) -> int:
+        """Run those that have come; how many they were. With 0 the next message is to be handled by itself."""
+        try:
+            return await self._pipeline.run()
+        finally:
+            last = self._pipeline.last
+            if last is not None:
+                self._drop_portal("")
+                self._transactions.portals += 1
+                bind = wire.parse_bind(last.payload)
+                self._portals[""] = Portal(last.statement, bind, self._transactions.portals, done=True)
 
     async def finish_relay(self, relay: Relay, routed: Routed) -> None:
         """The short way's answer is not simple: go on as if the messages had come one by one."""
@@ -313,8 +349,7 @@ class Extended:
         except ServerError as error:
             if not error.is_stale_plan:
                 raise
-            statement.description = statement.route = None
-            self._services.descriptions.clear()
+            self.outdated(statement)
             if not call.describe or self._transactions.current is not None:
                 raise
             call.renew()

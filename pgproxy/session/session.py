@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from struct import Struct
+from typing import TypeVar
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.planner.plan import Planned, Several, Sharded
@@ -21,6 +22,8 @@ from pgproxy.wire.auth import Authenticator
 from pgproxy.wire.sequences import SEQUENCE_STARTS, ends_with_sync, read_sequence
 
 log = logging.getLogger("pgproxy.session")
+
+T = TypeVar("T")
 
 _LENGTH = Struct("!I").unpack_from
 _UNNAMED = Identity("", "", "", admin=False)
@@ -50,7 +53,7 @@ class Session:
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
         self._extended = extended = Extended(
-            client, services, self.backends, self.transactions, self._runner, self._plan
+            client, services, self.backends, self.transactions, self._runner, self._plan, self._ran_ahead
         )
         self._runner.on_deallocate = extended.deallocate
 
@@ -122,6 +125,8 @@ class Session:
                 continue
             if client.slow:
                 await client.drain()  # what it has asked for already comes before what it asks next
+            if self._extended.may_go_ahead and not self._skip_to_sync and await self._went_ahead():
+                continue
             frame = client.poll()
             if frame is None:
                 await self._rest()
@@ -324,15 +329,29 @@ class Session:
         if kind == messages.EXECUTE:
             self._end_execute()
 
-    async def _attempt(self, step: Awaitable[None]) -> None:
-        """Part of an extended query."""
+    async def _went_ahead(self) -> bool:
+        """Statements that the client has sent without waiting ran together, or failed."""
+        self._started_at = self._services.loop.time()
+        self.active = True
+        self.backends.begin_statement()
+        count = await self._attempt(self._extended.go_ahead())
+        self.active = False
+        return count is None or count > 0
+
+    def _ran_ahead(self) -> None:
+        self._services.metrics.route += 1
+        self._end_execute()
+
+    async def _attempt(self, step: Awaitable[T]) -> T | None:
+        """Part of an extended query; None after an error."""
         try:
-            await step
+            return await step
         except ProtocolViolation:
             raise
         except ProxyError as error:
             self._skip_to_sync = True
             await self._failed(await self._extended.abandon(error))
+            return None
 
     def _end_execute(self) -> None:
         services = self._services

@@ -10,7 +10,6 @@ from typing import Any, cast
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
 from pgproxy.errors import ProxyError, Refused
-from pgproxy.operators.arguments import Arguments
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
@@ -40,7 +39,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
-from pgproxy.session.positions import client_position
+from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
@@ -407,14 +406,6 @@ async def _lines(source: ExchangeSource) -> list[str]:
     while (batch := await source.next_batch()) is not None:
         lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
     return lines
-
-
-def with_client_position(
-    error: ServerError, template: SqlTemplate, shard: Shard | None, arguments: Arguments
-) -> ServerError:
-    if error.position is not None:
-        error.position = client_position(error.position, template, shard, arguments)
-    return error
 
 
 def _now() -> str:
