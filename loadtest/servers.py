@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -55,7 +56,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything that runs. `rows` is how many rows of `events` one shard holds."""
+    """Everything that runs. `rows` is how many rows of `events` one shard holds. `pgbouncer_prepares`: it knows
+    prepared statements in transaction pooling (1.21 and newer)."""
 
     directory: Path
     programs: Path
@@ -63,11 +65,14 @@ class Bench:
     pgbouncer: Target | None
     pgproxy: Target
     rows: int
+    pgbouncer_prepares: bool = False
 
 
 @contextmanager
-def running(rows: int) -> Iterator[Bench]:
-    """Start nodes, PgBouncer if it is installed, and pgproxy; stop them all at the end."""
+def running(rows: int, pgbouncer_program: Path | None = None) -> Iterator[Bench]:
+    """Start nodes, PgBouncer (that one, or the installed one if there is one) and pgproxy; stop them at the end."""
+    program = pgbouncer_program or shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    prepares = program is not None and _prepares(program)
     directory = Path(tempfile.mkdtemp(prefix="pgproxy-bench-"))
     directory.chmod(0o755)  # root runs PostgreSQL and PgBouncer as a system user, who must get in
     nodes = [EmbeddedNode(name, directory / name, settings=_NODE_SETTINGS) for name in NODE_NAMES]
@@ -77,9 +82,11 @@ def running(rows: int) -> Iterator[Bench]:
         for index, node in enumerate(nodes):
             _load(node, index, rows)
         shards = tuple(Target(f"direct {'abc'[index]}", node.port) for index, node in enumerate(nodes))
-        pgbouncer = _start_pgbouncer(directory, nodes[0], children)
+        pgbouncer = None
+        if program is not None:
+            pgbouncer = _start_pgbouncer(program, directory, nodes[0], children, prepares=prepares)
         pgproxy = _start_pgproxy(directory, nodes, rows, children)
-        yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows)
+        yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows, prepares)
     finally:
         _stop(children)
         stop_nodes(nodes)
@@ -139,11 +146,22 @@ def _ranges(name: str, key: str, width: int, nodes: Sequence[EmbeddedNode], *, f
     return Table(name, "public", key, Method.RANGE, shards)
 
 
-def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subprocess.Popen[bytes]]) -> Target | None:
+def _prepares(program: str | Path) -> bool:
+    """Whether this PgBouncer has max_prepared_statements."""
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    version = re.search(r"PgBouncer (\d+)\.(\d+)", shown)
+    return version is not None and (int(version[1]), int(version[2])) >= (1, 21)
+
+
+def _start_pgbouncer(
+    program: str | Path,
+    directory: Path,
+    node: EmbeddedNode,
+    children: list[subprocess.Popen[bytes]],
+    *,
+    prepares: bool,
+) -> Target:
     """In transaction pooling in front of the first node. It refuses to run as root."""
-    program = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        return None
     port, config, users = free_port(), directory / "pgbouncer.ini", directory / "users.txt"
     users.write_text(f'"{SUPERUSER}" ""\n')
     config.write_text(
@@ -151,11 +169,12 @@ def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subproc
         f"listen_addr = {HOST}\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\n"
         f"pool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = {MAX_CLIENTS}\n"
         "ignore_startup_parameters = extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\n"
+        + ("max_prepared_statements = 200\n" if prepares else "")
     )
     identity: dict[str, str | int] = (
         {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid} if os.geteuid() == 0 else {}
     )
-    command = [program, str(config)]
+    command = [str(program), str(config)]
     return _start("PgBouncer", command, port, directory, children, **identity)
 
 

@@ -37,6 +37,7 @@ from pgproxy.wire.sequences import BoundSequence
 __all__ = ["Extended", "Portal", "Prepared"]
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
+_LONGEST_SHORT = 16_384  # planning a longer text costs more than the short way saves
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
 
 
@@ -70,6 +71,7 @@ class Extended:
         self._portals: dict[str, Portal] = {}
         self._owed: list[Owed] = []
         self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
+        self._parsed_last: Prepared | None = None  # by the short way
         self._portal_count = 0
         self._pipeline = Pipeline(client, transactions, self, answered)
         transactions.on_ended = self._portals.clear
@@ -147,7 +149,9 @@ class Extended:
             if sequence.name:
                 return None
             if not known or self._statements.get("") is not statement:
-                statement = self._parsed_anew(payload)
+                if len(payload) > _LONGEST_SHORT:
+                    return None
+                self._parsed_last = statement = self._parsed_anew(payload)
         assert statement is not None
         route = statement.route
         if route is None or route.planned is not statement.planned:
@@ -195,6 +199,13 @@ class Extended:
                 bind = wire.parse_bind(last.payload)
                 self._portals[""] = Portal(last.statement, bind, self._transactions.portals, done=True)
 
+    def _planned_before(self, message: wire.Parse) -> Planned | None:
+        """What the short way has found before it gave up."""
+        last, self._parsed_last = self._parsed_last, None
+        if last is None or last.sql != message.sql or last.planner is not self._services.planner():
+            return None
+        return last.planned
+
     async def finish_relay(self, relay: Relay, routed: Routed) -> None:
         """The short way's answer is not simple: go on as if the messages had come one by one."""
         statement = routed.statement
@@ -215,7 +226,7 @@ class Extended:
         message = wire.parse_parse(payload)
         if not message.name:
             self._statements.pop("", None)  # gone even if this one fails
-        planned = self._plan(message.sql)
+        planned = self._planned_before(message) or self._plan(message.sql)
         if isinstance(planned.plan, Several):
             raise ProxyError("42601", "cannot insert multiple commands into a prepared statement")
         if not isinstance(planned.plan, Empty):
