@@ -73,7 +73,7 @@ class Extended:
         self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
         self._parsed_last: Prepared | None = None  # by the short way
         self._portal_count = 0
-        self._pipeline = Pipeline(client, transactions, self, answered)
+        self._pipeline = Pipeline(client, backends, transactions, self, answered)
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
 

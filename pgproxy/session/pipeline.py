@@ -14,6 +14,7 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import BOUND, ENDED, PARSED, Exchange, ServerError
 from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ProxyError
+from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.portals import Prepared
 from pgproxy.session.positions import with_client_position
@@ -68,9 +69,15 @@ class Pipeline:
     """`last` is the statement that was answered last, well or badly. `answered` hears of each that ended well."""
 
     def __init__(
-        self, client: Client, transactions: Transactions, statements: Statements, answered: Callable[[], None]
+        self,
+        client: Client,
+        backends: Backends,
+        transactions: Transactions,
+        statements: Statements,
+        answered: Callable[[], None],
     ) -> None:
         self._client = client
+        self._backends = backends
         self._transactions = transactions
         self._statements = statements
         self._answered = answered
@@ -101,10 +108,15 @@ class Pipeline:
             await self._all_ready(legs)
         finally:
             for leg in legs.values():
-                if leg.exchange is not None and not leg.exchange.finished:
-                    leg.exchange.discard()
-                self._transactions.leave(leg.connection)
+                self._end(leg)
         return len(under_way)
+
+    def _end(self, leg: Leg) -> None:
+        if leg.exchange is not None:
+            self._backends.reported.relay(leg.exchange.asides)
+            if not leg.exchange.finished:
+                leg.exchange.discard()
+        self._transactions.leave(leg.connection)
 
     # What can be sent
 

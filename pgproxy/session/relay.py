@@ -124,6 +124,7 @@ class Relay:
         if self.routed is not None:
             self.routed.statement.accepted = True
             answer = self._with_own_replies(answer, self.routed.replies)
+            self.routed = None  # its data may be large
         self._client.write_through(answer)
         self.active = False
         self.connection = None

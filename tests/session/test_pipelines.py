@@ -76,6 +76,7 @@ PIPELINES: dict[str, list[Step]] = {
     "a suspended named portal beside it": [*once("BEGIN"), parse(WEST), bind(b"west", portal="p"), execute(2, "p"), SYNC, *begun(ONE, b"west", ISBN), *begun(ONE, b"west", ISBN), execute(2, "p"), *begun(ONE, b"west", ISBN), SYNC, *once("COMMIT")],
     "Flush between": [*begun(ONE, b"west", ISBN), flush(5), *begun(ONE, b"west", ISBN), *begun(ONE, b"north", ISBN), flush(10), *begun(ONE, b"west", ISBN), SYNC],
     "a Query between": [*begun(ONE, b"west", ISBN), *begun(ONE, b"west", ISBN), *begun(INSERT, b"1", b"west", b"x"), simple("SELECT 1"), *once(DELETE, b"west", b"1")],
+    "a routed Query drops the unnamed statement": [parse(ONE), SYNC, simple("SELECT isbn FROM books WHERE branch = 'west' AND isbn = 9780451524935"), bind(b"west", ISBN), SYNC],
     "all kinds": [*begun(ONE, b"west", ISBN), *begun("SELECT count(*) FROM books"), *begun(ONE, b"west", ISBN), *begun("SHOW server_encoding"), *begun(ONE, b"west", ISBN), *begun(""), *begun(ONE, b"west", ISBN), *begun("SELECT 1"), *begun(ONE, b"north", ISBN), SYNC],
     "malformed": [*once("BEGIN"), *begun(ONE, b"west", ISBN), *begun(ONE, b"west", ISBN), *begun(ONE, b"west"), *begun(ONE, b"west", ISBN), SYNC, *once("ROLLBACK")],
     "formats": [*once("BEGIN"), *begun(ONE, b"west", ISBN), *begun(ONE, b"west", ISBN, results=[1]), *begun(ONE, b"west", ISBN, results=[0, 1]), *begun(ONE, b"west", ISBN, formats=[0, 0], results=[1, 0]), *begun(ONE, b"west", ISBN, results=[0, 0, 0]), *begun(ONE, b"west", ISBN), SYNC, *once("ROLLBACK")],
