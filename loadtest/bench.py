@@ -16,18 +16,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.processes import cpu_us, forget_peak, memory_mb
-from loadtest.servers import ACCOUNTS_PER_SHARD, DATABASE, Bench, Target, running
+from loadtest.servers import ACCOUNTS_PER_SHARD, DATABASE, Bench, Target, conninfo, running
 from loadtest.wire_client import drain, log_in
 from pgproxy.demo.nodes import HOST, SUPERUSER
 
 _WIDTH = 132
+_SELECTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,13 @@ def scenarios(bench: Bench, options: Options, directory: Path) -> list[Scenario]
     def accounts(target: Target) -> str:
         return "pgbench_accounts" if target is bench.pgproxy else "pgbench_accounts_a"
 
-    def select(clients: int) -> Callable[[Target], Figures]:
+    def select(clients: int, mode: str = "simple") -> Callable[[Target], Figures]:
         line = f"\\set aid random(1, {ACCOUNTS_PER_SHARD})\nSELECT abalance FROM {{}} WHERE aid = :aid;\n"
-        return lambda target: point.run(target, line.format(accounts(target)), clients)
+        return lambda target: point.run(target, line.format(accounts(target)), clients, mode)
+
+    def selects(*, pipelined: bool) -> Callable[[Target], Figures]:
+        sql = "SELECT abalance FROM {} WHERE aid = %s"
+        return lambda target: in_python(target, sql.format(accounts(target)), pipelined=pipelined)
 
     def limit(target: Target) -> Figures:
         line = "\\set low random(-1000000000, 0)\nSELECT id, value, note FROM {} WHERE value > :low LIMIT 10;\n"
@@ -138,11 +145,18 @@ def scenarios(bench: Bench, options: Options, directory: Path) -> list[Scenario]
         sql = f"SELECT id, value, note FROM {{}} WHERE {condition}{tail}"
         return lambda target: streamed(target, sql.format(events(target)), rows)
 
+    prepares = tuple(target for target in through if target is not bench.pgbouncer or bench.pgbouncer_prepares)
     third = len(range(0, bench.rows, 3))
     one_shard, one_part = f"id >= 0 AND id < {bench.rows}", "part = 0"
     return [
         Scenario("point SELECT, 1 client", "transaction", through, select(1)),
         Scenario("point SELECT, 32 clients", "transaction", through, select(32)),
+        Scenario("extended, 1 client", "transaction", through, select(1, "extended")),
+        Scenario("extended, 32 clients", "transaction", through, select(32, "extended")),
+        Scenario("prepared, 1 client", "transaction", prepares, select(1, "prepared")),
+        Scenario("prepared, 32 clients", "transaction", prepares, select(32, "prepared")),
+        Scenario("psycopg, one by one", "transaction", (first, bench.pgproxy), selects(pipelined=False)),
+        Scenario("psycopg, pipeline", "transaction", (first, bench.pgproxy), selects(pipelined=True)),
         Scenario("scatter LIMIT 10", "transaction", every, limit),
         Scenario("scatter search LIMIT 10", "transaction", every, search),
         Scenario("stream one shard", "row", through, stream(one_shard, bench.rows)),
@@ -162,7 +176,7 @@ class Pgbench:
         self._seconds = options.seconds
         self._directory = directory
 
-    def run(self, target: Target, script: str, clients: int) -> Figures:
+    def run(self, target: Target, script: str, clients: int, mode: str = "simple") -> Figures:
         with tempfile.TemporaryDirectory(dir=self._directory) as folder:
             file, log = Path(folder, "script.sql"), Path(folder, "latency")
             file.write_text(script)
@@ -170,7 +184,7 @@ class Pgbench:
                 self._program,
                 "-n",
                 "-M",
-                "simple",
+                mode,
                 "-f",
                 file,
                 "-c",
@@ -233,6 +247,22 @@ def streamed(target: Target, sql: str, rows: int) -> Figures:
         raise RuntimeError(f"{target.name} answered {drained.tag!r} instead of {rows} rows to {sql}")
     used = None if before is None or after is None else after - before
     return Figures(rows, drained.seconds, cpu_us=used, peak_mb=memory_mb(target.pid, "VmHWM"))
+
+
+def in_python(target: Target, sql: str, *, pipelined: bool) -> Figures:
+    """1,000 point SELECTs by psycopg, each waited for or all in one pipeline. The second time counts."""
+    with psycopg.connect(conninfo(target), autocommit=True) as connection, connection.cursor() as cursor:
+
+        def select() -> None:
+            for aid in range(1, _SELECTS + 1):
+                cursor.execute(sql, (aid,))
+
+        for _ in range(2):
+            before, started = cpu_us(target.pid), time.perf_counter()
+            with connection.pipeline() if pipelined else nullcontext():
+                select()
+            seconds, after = time.perf_counter() - started, cpu_us(target.pid)
+    return Figures(_SELECTS, seconds, cpu_us=None if before is None or after is None else after - before)
 
 
 def idle(target: Target, count: int) -> Figures:
@@ -319,11 +349,21 @@ def bars(summaries: list[Summary], rested_mb: float | None) -> list[Bar]:
         slowest = max(figure(scenario, f"direct {shard}", "p50_ms") or 0.0 for shard in "abc")
         return ratio(figure(scenario, "pgproxy", "p50_ms"), slowest)
 
+    def versus_one_by_one() -> float | None:
+        pipeline, alone = (figure(f"psycopg, {way}", "pgproxy", "per_second") for way in ("pipeline", "one by one"))
+        return ratio(alone, pipeline)
+
     peak = figure("ORDER BY merge", "pgproxy", "peak_mb")
     over = None if peak is None or rested_mb is None else peak - rested_mb
     return [
         Bar("CPU of a point SELECT, 1 client", 1.8, "× PgBouncer's", versus_pgbouncer("point SELECT, 1 client")),
         Bar("CPU of a point SELECT, 32 clients", 1.8, "× PgBouncer's", versus_pgbouncer("point SELECT, 32 clients")),
+        *(
+            Bar(f"CPU of {mode}, {clients}", 1.8, "× PgBouncer's", versus_pgbouncer(f"{mode}, {clients}"))
+            for mode in ("extended", "prepared")
+            for clients in ("1 client", "32 clients")
+        ),
+        Bar("1,000 SELECTs in a pipeline", 0.2, "× the time one by one", versus_one_by_one()),
         Bar("p50 of scatter LIMIT 10", 2.0, "× the slowest shard's", versus_slowest_shard("scatter LIMIT 10")),
         Bar("p50 of search LIMIT 10", 2.0, "× the slowest shard's", versus_slowest_shard("scatter search LIMIT 10")),
         Bar("streaming one shard", 0.3, "µs CPU per row", figure("stream one shard", "pgproxy", "cpu_us_per_unit")),
@@ -373,32 +413,39 @@ def table_of_bars(found: list[Bar]) -> Table:
     return table
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
+def parse(arguments: Sequence[str] | None) -> tuple[Options, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small and short: shows that it works")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default: 3)")
     parser.add_argument("--seconds", type=int, help="how long each pgbench run lasts (default: 5)")
     parser.add_argument("--rows", type=int, help="rows of the large results (default: 1000000)")
+    parser.add_argument("--pgbouncer", type=Path, metavar="PROGRAM", help="another PgBouncer than the installed one")
+    parser.add_argument("--only", default="", metavar="WORD", help="only the scenarios with this in their names")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there, too")
     given = parser.parse_args(arguments)
     base = QUICK if given.quick else FULL
     options = Options(
         given.rounds or base.rounds, given.seconds or base.seconds, given.rows or base.rows, base.idle_connections
     )
-    return options, given.json
+    return options, given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options, file = parse(arguments)
+    options, given = parse(arguments)
+    file: Path | None = given.json
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     console = Console()
     console.width = max(console.width, _WIDTH)
-    with running(options.rows) as bench, tempfile.TemporaryDirectory(prefix="pgproxy-bench-") as directory:
+    with (
+        running(options.rows, given.pgbouncer) as bench,
+        tempfile.TemporaryDirectory(prefix="pgproxy-bench-") as directory,
+    ):
         if bench.pgbouncer is None:
             console.print("PgBouncer is not installed: no ratios against it", style="yellow")
         rested_mb = memory_mb(bench.pgproxy.pid)
-        summaries = measure(scenarios(bench, options, Path(directory)), options.rounds, console)
+        chosen = [one for one in scenarios(bench, options, Path(directory)) if given.only in one.name]
+        summaries = measure(chosen, options.rounds, console)
     found = bars(summaries, rested_mb)
     console.print(table_of(summaries), table_of_bars(found))
     console.print(f"pgproxy at rest: {_shown(rested_mb)} MB; {options}; {platform.platform()}")

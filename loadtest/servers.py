@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -65,7 +66,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything that runs. `rows` is how many rows of `events` one shard holds."""
+    """Everything that runs. `rows` is how many rows of `events` one shard holds. `pgbouncer_prepares`: it knows
+    prepared statements in transaction pooling (1.21 and newer)."""
 
     directory: Path
     programs: Path
@@ -73,11 +75,15 @@ class Bench:
     pgbouncer: Target | None
     pgproxy: Target
     rows: int
+    pgbouncer_prepares: bool = False
 
 
 @contextmanager
-def running(rows: int, *, tls: bool = False) -> Iterator[Bench]:
-    """Start nodes, PgBouncer if it is installed, and pgproxy; stop them all. With `tls` both proxies allow it."""
+def running(rows: int, pgbouncer_program: Path | None = None, *, tls: bool = False) -> Iterator[Bench]:
+    """Start nodes, PgBouncer (that one, or the installed one if there is one) and pgproxy; stop them at the end. With
+    `tls` both proxies allow it."""
+    program = pgbouncer_program or shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    prepares = program is not None and _prepares(program)
     directory = Path(tempfile.mkdtemp(prefix="pgproxy-bench-"))
     directory.chmod(0o755)  # root runs PostgreSQL and PgBouncer as a system user, who must get in
     nodes = [EmbeddedNode(name, directory / name, settings=_NODE_SETTINGS) for name in NODE_NAMES]
@@ -88,9 +94,11 @@ def running(rows: int, *, tls: bool = False) -> Iterator[Bench]:
             _load(node, index, rows)
         pair = _make_certificate(directory) if tls else None
         shards = tuple(Target(f"direct {'abc'[index]}", node.port) for index, node in enumerate(nodes))
-        pgbouncer = _start_pgbouncer(directory, nodes[0], children, pair)
+        pgbouncer = None
+        if program is not None:
+            pgbouncer = _start_pgbouncer(program, directory, nodes[0], children, pair, prepares=prepares)
         pgproxy = _start_pgproxy(directory, nodes, rows, children, pair)
-        yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows)
+        yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows, prepares)
     finally:
         _stop(children)
         stop_nodes(nodes)
@@ -162,16 +170,23 @@ def _ranges(name: str, key: str, width: int, nodes: Sequence[EmbeddedNode], *, f
     return Table(name, "public", key, Method.RANGE, shards)
 
 
+def _prepares(program: str | Path) -> bool:
+    """Whether this PgBouncer has max_prepared_statements."""
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    version = re.search(r"PgBouncer (\d+)\.(\d+)", shown)
+    return version is not None and (int(version[1]), int(version[2])) >= (1, 21)
+
+
 def _start_pgbouncer(
+    program: str | Path,
     directory: Path,
     node: EmbeddedNode,
     children: list[subprocess.Popen[bytes]],
     pair: tuple[Path, Path] | None,
-) -> Target | None:
+    *,
+    prepares: bool,
+) -> Target:
     """In transaction pooling in front of the first node. It refuses to run as root."""
-    program = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        return None
     port, config, users = free_port(), directory / "pgbouncer.ini", directory / "users.txt"
     users.write_text(f'"{SUPERUSER}" ""\n')
     config.write_text(
@@ -180,11 +195,12 @@ def _start_pgbouncer(
         f"pool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = {MAX_CLIENTS}\n"
         "ignore_startup_parameters = extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\n"
         + (f"client_tls_sslmode=allow\nclient_tls_cert_file={pair[0]}\nclient_tls_key_file={pair[1]}\n" if pair else "")
+        + ("max_prepared_statements = 200\n" if prepares else "")
     )
     identity: dict[str, str | int] = (
         {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid} if os.geteuid() == 0 else {}
     )
-    command = [program, str(config)]
+    command = [str(program), str(config)]
     return _start("PgBouncer", command, port, directory, children, **identity)
 
 

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any, Protocol, cast
 
 from pgproxy.backend.cancel import request_cancel
-from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
+from pgproxy.backend.exchange import BOUND, ENDED, HIGH_WATER_BYTES, PARSED, Exchange, Mode, ServerError
 from pgproxy.backend.prepared import BoundStatement, PreparedStatements
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
 from pgproxy.shardmap.model import ClusterSettings, Node
@@ -81,6 +81,7 @@ class BackendConnection(asyncio.Protocol):
         self._loop = loop
         self._exchanges: deque[Exchange] = deque()
         self._receiver: AnswerReceiver | None = None
+        self._replies = b""
         self.prepared = PreparedStatements()
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
@@ -160,6 +161,10 @@ class BackendConnection(asyncio.Protocol):
         data = parse_message("", sql, types) + describe_statement("") + wire.sync()
         return self._start(data, Exchange(Mode.ROWS, wake))
 
+    def run_several(self, data: bytes, wake: Callable[[], None]) -> Exchange:
+        """Run statements whose messages are `data`, up to one Sync."""
+        return self._start(data + wire.sync(), Exchange(Mode.SPLICE, wake, several=True))
+
     def _start(self, data: bytes, exchange: Exchange) -> Exchange:
         assert self._receiver is None, "an answer is still on its way to someone else"
         self._exchanges.append(exchange)
@@ -170,14 +175,16 @@ class BackendConnection(asyncio.Protocol):
         self._transport.write(data)
         return exchange
 
-    def relay(self, sql: str, receiver: AnswerReceiver) -> None:
-        """Send a Query on a connection that is not busy. An answer that comes whole, in one read and without an
-        error goes to the receiver as it is; any other becomes an exchange that the receiver is given."""
+    def relay(self, data: bytes, receiver: AnswerReceiver, replies: bytes = b"") -> None:
+        """Send one statement on a connection that is not busy. An answer that comes whole, in one read and without
+        an error goes to the receiver as it is; any other becomes an exchange that the receiver is given. It must
+        begin with `replies`."""
         self._receiver = receiver
+        self._replies = replies
         if self.closed or self._transport is None:
             self._fail(self.hand_over())
         else:
-            self._transport.write(wire.query(sql))
+            self._transport.write(data)
 
     def hand_over(self) -> Exchange:
         """Make an exchange of the statement that was sent by `relay`."""
@@ -273,7 +280,7 @@ class BackendConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is not None:
-            if not self._waiting.holds and _is_plain_answer(data):
+            if not self._waiting.holds and _is_plain_answer(data, self._replies):
                 self._receiver = None
                 receiver.answered(self, data)
                 return
@@ -357,6 +364,10 @@ class BackendConnection(asyncio.Protocol):
                 _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
                 return int(following)
             at = following
+            if exchange.several and kind in _ENDS:
+                exchange.put(data[start:at], at - start)
+                exchange.mark(ENDED)
+                start = at
         if at > start:
             exchange.put(data[start:at], at - start)
         return at
@@ -443,10 +454,12 @@ class BackendConnection(asyncio.Protocol):
     def _on_parsed(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None:
             exchange.parsed = True
+            exchange.mark(PARSED)
 
     def _on_bound(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None:
             exchange.bound = True
+            exchange.mark(BOUND)
 
     def _on_suspended(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None:
@@ -517,12 +530,12 @@ def no_tls(node: Node, reason: str) -> NodeFailure:
     )
 
 
-def _is_plain_answer(data: bytes) -> bool:
-    """Whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
+def _is_plain_answer(data: bytes, replies: bytes) -> bool:
+    """These replies, whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
     end = len(data) - _READY_BYTES
-    if data[end:] != _READY_IDLE:
+    if data[end:] != _READY_IDLE or not data.startswith(replies):
         return False
-    at = 0
+    at = len(replies)
     while at < end:
         if data[at] not in _PLAIN:
             return False
@@ -532,7 +545,8 @@ def _is_plain_answer(data: bytes) -> bool:
 
 _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
-_PLAIN = frozenset({wire.ROW_DESCRIPTION, DATA_ROW, wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
+_ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
+_PLAIN = _ENDS | {wire.ROW_DESCRIPTION, DATA_ROW, wire.NO_DATA}
 
 _NOT_SPLICED = frozenset(
     {

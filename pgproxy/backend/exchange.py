@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from pgproxy.errors import ProxyError
+from pgproxy.wire.extended import bind_complete, parse_complete
 from pgproxy.wire.rows import Batch, Column
 
 HIGH_WATER_BYTES = 256 * 1024
@@ -54,11 +55,19 @@ class ServerError(ProxyError):
         return fields
 
 
+PARSED = parse_complete()
+BOUND = bind_complete()
+ENDED = b""
+
+
 class Exchange:
     """`chunks` holds bytes (SPLICE) or Batches (ROWS) not yet taken, `buffered_bytes` their size.
 
     `finished` is set by ReadyForQuery or by the connection's loss; `error` may come before it. `broken`
     says that a message was passed on in part and its rest will never come (SPLICE of a huge row).
+
+    `several`: the answers of several statements up to one Sync. Then PARSED, BOUND and ENDED are among the chunks,
+    these very objects, where ParseComplete and BindComplete came and where a statement's answer has ended.
     """
 
     __slots__ = (
@@ -76,13 +85,15 @@ class Exchange:
         "parameter_types",
         "parsed",
         "prepared_as",
+        "several",
         "suspended",
         "tag",
         "wake",
     )
 
-    def __init__(self, mode: Mode, wake: Callable[[], None]) -> None:
+    def __init__(self, mode: Mode, wake: Callable[[], None], *, several: bool = False) -> None:
         self.mode = mode
+        self.several = several
         self.wake = wake
         self.chunks: deque[bytes | Batch] = deque()
         self.buffered_bytes = 0
@@ -109,6 +120,11 @@ class Exchange:
         if not self.discarding:
             self.chunks.append(chunk)
             self.buffered_bytes += size
+
+    def mark(self, chunk: bytes) -> None:
+        """PARSED, BOUND or ENDED."""
+        if self.several:
+            self.put(chunk, len(chunk))
 
     def take(self) -> bytes | Batch | None:
         """The oldest chunk, or None when there is none now."""

@@ -16,6 +16,7 @@ Key = tuple[str, tuple[int, ...]]
 
 MOST_PREPARED = 200
 MOST_SEEN = 1_000
+_UNNAMED = b"\0\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,56 +48,86 @@ class Batch:
 
 
 @dataclass(slots=True)
+class Opening:
+    """What goes before a Bind, and what the node answers to that.
+
+    `names` are the unnamed portal and the statement, as Bind says them. `closes` is the part of `data` that is
+    owed to the node: lost when it skips these messages (see `close_again`).
+    """
+
+    names: bytes
+    key: Key | None
+    parses: bool = False
+    data: bytes = b""
+    replies: bytes = b""
+    closes: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
 class PreparedStatements:
     """Bounded: the least recently used statement is closed on the node with the next one that is sent."""
 
-    _names: OrderedDict[Key, str] = field(default_factory=OrderedDict)
+    _known: OrderedDict[Key, Opening] = field(default_factory=OrderedDict)
     _seen: OrderedDict[Key, None] = field(default_factory=OrderedDict)
     _to_close: list[bytes] = field(default_factory=list)  # Close messages that go with the next statement
     _count: int = 0
 
+    def open(self, sql: str, types: tuple[int, ...], *, lasting: bool) -> Opening:
+        """What must be said before a Bind of this statement; afterwards it counts as prepared (see `forget`)."""
+        key = (sql, types)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return known if not self._to_close else self._opening(known.names, key, b"")
+        if lasting or key in self._seen:
+            names = self._prepare(key)
+            return self._opening(names, key, extended.parse_message(names[1:-1].decode(), sql, types))
+        self._note(key)
+        return self._opening(_UNNAMED, None, extended.parse_message("", sql, types))
+
     def messages_for(self, bound: BoundStatement) -> Batch:
         """What runs this statement; afterwards it counts as prepared (see `forget`)."""
-        key = (bound.sql, bound.types)
         if bound.renewed:
-            self.forget(key)
-        name = self._names.get(key)
-        parses = name is None
-        if name is not None:
-            self._names.move_to_end(key)
-        elif bound.lasting or key in self._seen:
-            name = self._prepare(key)
-        else:
-            self._note(key)
-        parts = list(self._to_close)
-        self._to_close.clear()
-        if parses:
-            parts.append(extended.parse_message(name or "", bound.sql, bound.types))
-        parts.append(
-            extended.bind_message(bound.portal, name or "", bound.parameter_formats, bound.values, bound.result_formats)
-        )
+            self.forget((bound.sql, bound.types))
+        opening = self.open(bound.sql, bound.types, lasting=bound.lasting)
+        name = opening.names[1:-1].decode()
+        parts = [
+            opening.data,
+            extended.bind_message(bound.portal, name, bound.parameter_formats, bound.values, bound.result_formats),
+        ]
         if bound.describe:
             parts.append(extended.describe_portal(bound.portal))
         parts += (extended.execute_message(bound.portal, bound.max_rows), sync())
-        return Batch(b"".join(parts), parses, key if name else None)
+        return Batch(b"".join(parts), opening.parses, opening.key)
 
     def forget(self, key: Key) -> None:
         """The node did not take it, or it is out of date there."""
-        name = self._names.pop(key, None)
-        if name is not None:
-            self._to_close.append(extended.close_statement(name))
+        known = self._known.pop(key, None)
+        if known is not None:
+            self._to_close.append(extended.close_statement(known.names[1:-1].decode()))
+
+    def close_again(self, opening: Opening) -> None:
+        """The node has skipped these messages."""
+        self._to_close.extend(opening.closes)
 
     def close_portal_later(self, name: str) -> None:
         self._to_close.append(extended.close_portal(name))
 
-    def _prepare(self, key: Key) -> str:
+    def _opening(self, names: bytes, key: Key | None, parse: bytes) -> Opening:
+        closes = tuple(self._to_close)
+        self._to_close.clear()
+        replies = extended.close_complete() * len(closes) + (extended.parse_complete() if parse else b"")
+        return Opening(names, key, bool(parse), b"".join((*closes, parse)), replies, closes)
+
+    def _prepare(self, key: Key) -> bytes:
         self._seen.pop(key, None)
         self._count += 1
-        name = self._names[key] = f"pgproxy_{self._count}"
-        if len(self._names) > MOST_PREPARED:
-            _, oldest = self._names.popitem(last=False)
-            self._to_close.append(extended.close_statement(oldest))
-        return name
+        names = b"\0pgproxy_%d\0" % self._count
+        self._known[key] = Opening(names, key)
+        if len(self._known) > MOST_PREPARED:
+            _, oldest = self._known.popitem(last=False)
+            self._to_close.append(extended.close_statement(oldest.names[1:-1].decode()))
+        return names
 
     def _note(self, key: Key) -> None:
         self._seen[key] = None

@@ -42,19 +42,34 @@ def routing_text(value: bytes | None, format_code: int, type_oid: int, key_oid: 
     compared with, which must be so wherever it is used (see `repeated_parameters`). `key_oid` is the type of the
     shard key. Whatever the two types are, the text is UNKNOWN to a key that could not equal or store the value so.
     """
-    if value is None:
-        return "NULL"
-    text = _routing_text(value, format_code, type_oid, key_oid)
-    if text == UNKNOWN_PARAMETER and (format_code == TEXT_FORMAT or type_oid in _STRINGS) and has_clock_word(value):
-        return _CLOCK_WORD
-    return text
+    return "NULL" if value is None else routing_reader(format_code, type_oid, key_oid)(value)
 
 
-def _routing_text(value: bytes, format_code: int, type_oid: int, key_oid: int | None) -> str:
+@lru_cache(maxsize=2_000)
+def routing_reader(format_code: int, type_oid: int, key_oid: int | None) -> Callable[[bytes], str]:
+    """What `routing_text` does with the values of one format and type."""
+    reader = _reader(format_code, type_oid, key_oid)
+    may_be_clock_word = format_code == TEXT_FORMAT or type_oid in _STRINGS
+
+    def read(value: bytes) -> str:
+        try:
+            text = UNKNOWN_PARAMETER if reader is None else reader(value)
+        except (ValueError, OverflowError, struct.error):  # malformed, or out of Python's range: the nodes will say
+            text = UNKNOWN_PARAMETER
+        if text == UNKNOWN_PARAMETER and may_be_clock_word and has_clock_word(value):
+            return _CLOCK_WORD
+        return text
+
+    return read
+
+
+def _reader(format_code: int, type_oid: int, key_oid: int | None) -> Callable[[bytes], str] | None:
     if type_oid in _DATES and key_oid in _STRINGS:
-        return UNKNOWN_PARAMETER  # an INSERT writes it into a text column by DateStyle and TimeZone
+        return None  # an INSERT writes it into a text column by DateStyle and TimeZone
     element = _ELEMENT_OF.get(type_oid)
-    return _scalar(value, format_code, type_oid) if element is None else _array(value, format_code, element)
+    if element is not None:
+        return lambda value: _array(value, format_code, element)
+    return _READERS.get(format_code, {}).get(type_oid)
 
 
 @lru_cache(maxsize=2_000)

@@ -281,6 +281,9 @@ def _renderer(bound: tuple[Bound, ...]) -> Callable[[Arguments], str]:
     texts = [part for part in bound if isinstance(part, str)]
     if len(literals) + len(texts) != len(bound) or literals != list(range(len(literals))):
         return lambda arguments: render(bound, arguments)
+    if not literals:
+        (text,) = texts or ("",)
+        return lambda _: text
     form = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in bound)
     count = len(literals)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pglast import ast, parser
@@ -15,7 +15,7 @@ from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
-from pgproxy.planner.parameters import routing_text
+from pgproxy.planner.parameters import routing_reader, routing_text
 from pgproxy.planner.plan import (
     DiscardAll,
     Empty,
@@ -131,6 +131,13 @@ class Planner:
             for value, code, oid in zip(values, format_codes, type_oids, strict=True)
         ]
         return with_parameters(planned, texts)
+
+    def readers(
+        self, plan: Sharded, format_codes: Sequence[int], type_oids: Sequence[int]
+    ) -> tuple[Callable[[bytes], str], ...]:
+        """What reads the values of Binds with these formats and types, as `bound` does."""
+        key_oid = self._placements[plan.table.name].key_type.oid
+        return tuple(routing_reader(code, oid, key_oid) for code, oid in zip(format_codes, type_oids, strict=True))
 
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""

@@ -28,6 +28,10 @@ class Call(Protocol):
         mode ROWS the answer is described in any case."""
         ...
 
+    def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
+        """It runs there already."""
+        ...
+
     @property
     def max_rows(self) -> int:
         """How many rows the client wants for now, 0 for all."""
@@ -60,6 +64,9 @@ class SimpleCall:
         self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
     ) -> Exchange:
         return connection.query(sql, mode, wake)
+
+    def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
+        pass
 
     def text(self, parameter: int) -> str | None:
         return None
@@ -115,10 +122,14 @@ class BoundCall:
             result_formats=() if as_text else self.statement.result_formats,
             max_rows=0 if mode is Mode.ROWS else self.statement.max_rows,
         )
+        exchange = connection.run_bound(bound, mode, wake)
+        self.sent(connection, exchange)
+        return exchange
+
+    def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         self.sent_to = connection
-        self.exchange = connection.run_bound(bound, mode, wake)
-        self.exchanges.append(self.exchange)
-        return self.exchange
+        self.exchange = exchange
+        self.exchanges.append(exchange)
 
     def text(self, parameter: int) -> str | None:
         value = self.statement.values[parameter - 1]

@@ -9,85 +9,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.planner.parameters import repeated_parameters
-from pgproxy.planner.plan import (
-    Empty,
-    Explain,
-    Planned,
-    Scatter,
-    Several,
-    Sharded,
-    Status,
-    ToNode,
-    sql_for,
-)
-from pgproxy.planner.planner import Planner
+from pgproxy.planner.plan import Empty, Explain, Planned, Scatter, Several, Sharded
 from pgproxy.session.backends import Backends
+from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
-from pgproxy.session.description import Description
+from pgproxy.session.descriptions import Descriptions
+from pgproxy.session.pipeline import Pipeline
+from pgproxy.session.portals import Owed, Portal, Prepared
+from pgproxy.session.relay import Relay
+from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import extended as wire
-from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.messages import SYNC, command_complete
-from pgproxy.wire.rows import Column, parse_row_description, row_description
+from pgproxy.wire.rows import row_description
+from pgproxy.wire.sequences import BoundSequence
+
+__all__ = ["Extended", "Portal", "Prepared"]
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
+_LONGEST_SHORT = 16_384  # planning a longer text costs more than the short way saves
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A statement that the client has parsed. `accepted` by a node, or nothing that a node need accept."""
-
-    name: str
-    sql: str
-    types: tuple[int, ...]
-    planned: Planned
-    planner: Planner
-    accepted: bool
-    description: Description | None = None
-
-    @property
-    def open_types(self) -> list[int]:
-        """The parameters (from 0) whose type the client has left to the server."""
-        return [at for at in range(self.planned.parameters) if at >= len(self.types) or not self.types[at]]
-
-    @property
-    def for_nodes(self) -> bool:
-        return isinstance(self.planned.plan, (Sharded, ToNode))
-
-    @property
-    def asks_node(self) -> bool:
-        """A node is to say whether it is right, and what its parameters are."""
-        return isinstance(self.planned.plan, (Sharded, ToNode, Explain))
-
-
-@dataclass(slots=True)
-class Portal:
-    statement: Prepared
-    bind: wire.Bind
-    number: int = 0  # counts Binds: a ROLLBACK TO ends those that came after its savepoint
-    done: bool = False
-    suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
-
-
-@dataclass(slots=True)
-class _Owed:
-    """A reply that waits, and what it is for."""
-
-    reply: bytes
-    parsed: Prepared | None = None
-    bound: Portal | None = None
-    described: Prepared | Portal | None = None
 
 
 def tag_without_rows(sql: str) -> str:
@@ -107,6 +58,7 @@ class Extended:
         transactions: Transactions,
         runner: Statements,
         plan: Callable[[str], Planned],
+        answered: Callable[[], None],
     ) -> None:
         self._client = client
         self._services = services
@@ -114,16 +66,21 @@ class Extended:
         self._transactions = transactions
         self._runner = runner
         self._plan = plan
+        self._descriptions = Descriptions(client, services, backends, transactions)
         self._statements: dict[str, Prepared] = {}
         self._portals: dict[str, Portal] = {}
-        self._owed: list[_Owed] = []
+        self._owed: list[Owed] = []
+        self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
+        self._parsed_last: Prepared | None = None  # by the short way
         self._portal_count = 0
+        self._pipeline = Pipeline(client, backends, transactions, self, answered)
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
 
     @property
-    def owes(self) -> bool:
-        return bool(self._owed)
+    def rests(self) -> bool:
+        """Nothing is owed, and nothing is open that a Sync or Query would end."""
+        return not self._owed and not self._portals
 
     async def abandon(self, error: ProxyError) -> ProxyError:
         """A message failed. What is owed for those before it comes first, and may fail first: the error to tell."""
@@ -143,8 +100,11 @@ class Extended:
         """A simple Query came."""
         if self._owed:
             await self._settle()
-        self._statements.pop("", None)
+        self.drop_unnamed()
         self._drop_portal("")
+
+    def drop_unnamed(self) -> None:
+        self._statements.pop("", None)
 
     def deallocate(self, name: str | None) -> None:
         """DEALLOCATE; None is ALL."""
@@ -153,13 +113,120 @@ class Extended:
         elif self._statements.pop(name, None) is None:
             raise ProxyError("26000", f'prepared statement "{name}" does not exist')
 
+    # The short way
+
+    def routed(self, data: bytes, sequence: BoundSequence) -> Routed | None:
+        """A sequence that certainly goes to one shard, with its Parse taken; None: message by message, please."""
+        try:
+            statement = self._parsed(sequence)
+            if statement is None:
+                return None
+            description = statement.description
+            types = None if description is None else description.parameter_types
+            assert statement.route is not None
+            found = statement.route.read(data, sequence.values_at, sequence.bind_end, types)
+        except (ProxyError, UnicodeDecodeError):
+            return None  # found again message by message, and told
+        if found is None:
+            return None
+        if sequence.parse is not None:
+            self._statements[""] = statement
+            self._unnamed = sequence.parse, statement
+        shard, arguments, types = found
+        return Routed(data, sequence, statement, statement.route.plan, shard, arguments, types)
+
+    def _parsed(self, sequence: BoundSequence) -> Prepared | None:
+        """The statement that is bound, with its route. Whoever parses the same text again as the unnamed statement
+        has it already."""
+        payload = sequence.parse
+        if payload is None:
+            statement = self._statements.get(sequence.name.decode())
+            if statement is None or statement.planner is not self._services.planner():
+                return None
+        else:
+            last, statement = self._unnamed
+            known = statement is not None and last == payload and statement.planner is self._services.planner()
+            if sequence.name:
+                return None
+            if not known or self._statements.get("") is not statement:
+                if len(payload) > _LONGEST_SHORT:
+                    return None
+                self._parsed_last = statement = self._parsed_anew(payload)
+        assert statement is not None
+        route = statement.route
+        if route is None or route.planned is not statement.planned:
+            plan = statement.planned.plan
+            if not isinstance(plan, Sharded) or statement.planned.default_limit is not None:
+                return None
+            statement.route = BoundRoute(statement.sql, statement.planned, plan, statement.planner, statement.types)
+        return statement
+
+    def _parsed_anew(self, payload: bytes) -> Prepared:
+        message = wire.parse_parse(payload)
+        planner = self._services.planner()
+        return Prepared("", message.sql, message.parameter_types, self._plan(message.sql), planner, accepted=False)
+
+    @property
+    def unnamed(self) -> Prepared | None:
+        return self._statements.get("")
+
+    @unnamed.setter
+    def unnamed(self, statement: Prepared | None) -> None:
+        if statement is None:
+            self.drop_unnamed()
+        else:
+            self._statements[""] = statement
+
+    def outdated(self, statement: Prepared) -> None:
+        """What is known of it has changed on a node."""
+        statement.description = statement.route = None
+        self._services.descriptions.clear()
+
+    @property
+    def may_go_ahead(self) -> bool:
+        """Statements that the client has sent may run together, if they are of that kind."""
+        return not self._owed and self._pipeline.may_begin
+
+    async def go_ahead(self) -> int:
+        """Run those that have come; how many they were. With 0 the next message is to be handled by itself."""
+        try:
+            return await self._pipeline.run()
+        finally:
+            last = self._pipeline.last
+            if last is not None:
+                self._drop_portal("")
+                self._transactions.portals += 1
+                bind = wire.parse_bind(last.payload)
+                self._portals[""] = Portal(last.statement, bind, self._transactions.portals, done=True)
+
+    def _planned_before(self, message: wire.Parse) -> Planned | None:
+        """What the short way has found before it gave up."""
+        last, self._parsed_last = self._parsed_last, None
+        if last is None or last.sql != message.sql or last.planner is not self._services.planner():
+            return None
+        return last.planned
+
+    async def finish_relay(self, relay: Relay, routed: Routed) -> None:
+        """The short way's answer is not simple: go on as if the messages had come one by one."""
+        statement = routed.statement
+        if routed.sequence.parse is not None:
+            statement.accepted = False
+            self._owed.append(Owed(wire.parse_complete(), parsed=statement))
+        self._transactions.portals += 1
+        portal = Portal(statement, wire.parse_bind(routed.payload), self._transactions.portals, done=True)
+        self._portals[""] = portal
+        self._owed.append(Owed(wire.bind_complete(), bound=portal))
+        if routed.sequence.describes:
+            self._owed.append(Owed(b"", described=portal))
+        await self._run(portal, 0, relay)
+
     # Messages
 
     async def parse(self, payload: bytes) -> None:
         message = wire.parse_parse(payload)
         if not message.name:
             self._statements.pop("", None)  # gone even if this one fails
-        planned = self._plan(message.sql)
+        planned = self._planned_before(message) or self._plan(message.sql)
         if isinstance(planned.plan, Several):
             raise ProxyError("42601", "cannot insert multiple commands into a prepared statement")
         if not isinstance(planned.plan, Empty):
@@ -168,10 +235,10 @@ class Extended:
         statement = Prepared(message.name, message.sql, message.parameter_types, planned, planner, accepted=False)
         if message.name in self._statements:
             await self._settle()
-            await self._description_of(statement)  # PostgreSQL looks at the name last
+            await self._descriptions.of(statement)  # PostgreSQL looks at the name last
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
         self._statements[message.name] = statement
-        self._owed.append(_Owed(wire.parse_complete(), parsed=statement))
+        self._owed.append(Owed(wire.parse_complete(), parsed=statement))
 
     async def bind(self, payload: bytes) -> None:
         try:
@@ -194,12 +261,12 @@ class Extended:
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
-        self._owed.append(_Owed(wire.bind_complete(), bound=portal))
+        self._owed.append(Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
         find = self._portal if message.kind == wire.PORTAL else self._statement
-        self._owed.append(_Owed(b"", described=find(message.name)))
+        self._owed.append(Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
@@ -220,7 +287,7 @@ class Extended:
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
-        self._owed.append(_Owed(wire.close_complete()))
+        self._owed.append(Owed(wire.close_complete()))
 
     async def flush(self) -> None:
         await self._settle()
@@ -235,14 +302,15 @@ class Extended:
 
     # Running
 
-    async def _run(self, portal: Portal, max_rows: int) -> None:
+    async def _run(self, portal: Portal, max_rows: int, relay: Relay | None = None) -> None:
+        """`relay`: it is under way there, up to its Sync."""
         statement = portal.statement
         taken = self._take_owed(portal)
         await self._settle()
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
         bind_reply = next((item.reply for item in taken if item.bound is not None), None)
         describe = any(item.described is not None for item in taken)
-        if self._transactions.current is None and self._client.reader.next_kind != SYNC:
+        if relay is None and self._transactions.current is None and self._client.reader.next_kind != SYNC:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = max_rows > 0 and self._transactions.current is not None
         if not statement.for_nodes:
@@ -266,7 +334,7 @@ class Extended:
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:
-            await self._run_fresh(planned, call, statement)
+            await self._run_fresh(planned, call, statement, relay)
         except ProxyError as error:
             call.failed(error)
             statement.accepted = statement.accepted or call.parse_reply is None
@@ -282,16 +350,17 @@ class Extended:
             else:
                 call.sent_to.prepared.close_portal_later(bound.portal)
 
-    async def _run_fresh(self, planned: Planned, call: BoundCall, statement: Prepared) -> None:
+    async def _run_fresh(
+        self, planned: Planned, call: BoundCall, statement: Prepared, relay: Relay | None = None
+    ) -> None:
         """Run it; and once more where a node has prepared it before its tables changed. That goes unseen where the
         client is told the columns with the rows, and no transaction has failed by it."""
         try:
-            await self._runner.run(planned, call)
+            await (self._runner.run(planned, call) if relay is None else self._runner.finish_relay(relay, call))
         except ServerError as error:
             if not error.is_stale_plan:
                 raise
-            statement.description = None
-            self._services.descriptions.clear()
+            self.outdated(statement)
             if not call.describe or self._transactions.current is not None:
                 raise
             call.renew()
@@ -300,7 +369,7 @@ class Extended:
     async def _run_again(self, portal: Portal, name: str) -> None:
         """A portal that gives rows has none left; any other runs once."""
         await self._settle()
-        if (await self._description_of(portal.statement)).columns is None:
+        if (await self._descriptions.of(portal.statement)).columns is None:
             raise ProxyError("55000", f'portal "{name}" cannot be run')
         self._transactions.check_alive()
         self._client.send(command_complete(tag_without_rows(portal.statement.sql)))
@@ -335,11 +404,11 @@ class Extended:
         """A statement that the proxy answers itself."""
         statement, bind = portal.statement, portal.bind
         if statement.asks_node:
-            await self._description_of(statement)
+            await self._descriptions.of(statement)
         statement.accepted = True
         self._client.send(replies)
         if describe:
-            columns = (await self._description_of(portal.statement)).columns
+            columns = (await self._descriptions.of(portal.statement)).columns
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
         bound = BoundStatement("", types, bind.parameter_formats, bind.values, (), describe=False)
@@ -358,10 +427,10 @@ class Extended:
         if statement.open_types and (
             any(bind.format_of(at) == wire.BINARY for at in statement.open_types) or repeated_parameters(statement.sql)
         ):
-            types = (await self._description_of(statement)).parameter_types
+            types = (await self._descriptions.of(statement)).parameter_types
         planned = self._bound(statement, bind, types)
         if statement.open_types and types is statement.types and _needs_several_shards(planned):
-            types = (await self._description_of(statement)).parameter_types
+            types = (await self._descriptions.of(statement)).parameter_types
             planned = self._bound(statement, bind, types)
         return planned, types
 
@@ -373,7 +442,7 @@ class Extended:
 
     # What is owed
 
-    def _take_owed(self, portal: Portal) -> list[_Owed]:
+    def _take_owed(self, portal: Portal) -> list[Owed]:
         """What waits last and is for this portal and its statement, to be sent with its answer."""
         first = len(self._owed)
         if first and self._owed[first - 1].described is portal:
@@ -391,9 +460,9 @@ class Extended:
         owed, self._owed = self._owed, []
         for item in owed:
             if item.parsed is not None and not item.parsed.accepted:
-                await self._description_of(item.parsed)
+                await self._descriptions.of(item.parsed)
             if item.bound is not None and len(item.bound.bind.result_formats) > 1:
-                columns = (await self._description_of(item.bound.statement)).columns
+                columns = (await self._descriptions.of(item.bound.statement)).columns
                 if columns is not None:
                     wire.check_result_formats(item.bound.bind.result_formats, len(columns))
             if isinstance(item.described, Prepared):
@@ -403,14 +472,14 @@ class Extended:
             self._client.send(item.reply)
 
     async def _describe_statement(self, statement: Prepared) -> None:
-        description = await self._description_of(statement)
+        description = await self._descriptions.of(statement)
         if description.columns is not None:
             self._transactions.check_alive()
         rows = wire.no_data() if description.columns is None else row_description(description.columns)
         self._client.send(wire.parameter_description(description.parameter_types) + rows)
 
     async def _describe_portal(self, portal: Portal) -> None:
-        columns = (await self._description_of(portal.statement)).columns
+        columns = (await self._descriptions.of(portal.statement)).columns
         if columns is None:
             self._client.send(wire.no_data())
             return
@@ -421,55 +490,7 @@ class Extended:
             row_description([replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns)])
         )
 
-    # Descriptions
-
-    async def _description_of(self, statement: Prepared) -> Description:
-        """From a node, as one shard sees the client's own text; remembered for all who prepare the same."""
-        if statement.description is None:
-            if not statement.asks_node:
-                statement.description = Description((), self._own_columns(statement.planned))
-            else:
-                statement.description = await self._ask_node(statement)
-            statement.accepted = True
-        return statement.description
-
-    def _own_columns(self, planned: Planned) -> tuple[Column, ...] | None:
-        if isinstance(planned.plan, Status):
-            answer = self._services.status()
-            return parse_row_description(answer[5 : first_message_end(answer)])
-        return None
-
-    async def _ask_node(self, statement: Prepared) -> Description:
-        plan = statement.planned.plan
-        if isinstance(plan, (Sharded, Explain)):
-            prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
-            sharded = plan.plan if isinstance(plan, Explain) else plan
-            shards = sharded.table.shards
-            shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
-            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
-        else:
-            assert isinstance(plan, ToNode)
-            node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-            sql = sql_for(plan.text, None, statement.planned.arguments)
-        key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
-        current = self._transactions.current
-        known = self._services.descriptions.get(key) if current is None else None
-        if known is not None:
-            return known
-        joined = current.joined.get(node) if current is not None and not current.failed else None
-        connection = joined or await self._backends.lease(node)
-        try:
-            exchange = connection.describe(sql, statement.types, self._client.wake)
-            await self._backends.finish(exchange)
-            description = Description(exchange.parameter_types, exchange.description)
-        finally:
-            if joined is None:
-                self._backends.give_back(connection)
-            else:
-                self._transactions.leave(connection)
-        if current is None:  # what a transaction has created is nobody else's yet
-            self._services.descriptions.put(key, description)
-        return description
+    # Names
 
     def _renew(self, statement: Prepared) -> None:
         """Plan anew what was planned for another state of the catalog."""
@@ -477,8 +498,6 @@ class Extended:
         if statement.planner is not planner:
             statement.planned, statement.planner = self._plan(statement.sql), planner
             statement.description = None
-
-    # Names
 
     def _statement(self, name: str) -> Prepared:
         try:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pgproxy.backend.exchange import ServerError
 from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.planner.plan import SqlTemplate, part_text
 from pgproxy.shardmap.model import Shard
+
+
+def with_client_position(
+    error: ServerError, template: SqlTemplate, shard: Shard | None, arguments: Arguments
+) -> ServerError:
+    """The error, its position as the client counts."""
+    if error.position is not None:
+        error.position = client_position(error.position, template, shard, arguments)
+    return error
 
 
 def client_position(position: int, template: SqlTemplate, shard: Shard | None, arguments: Arguments) -> int | None:

@@ -7,13 +7,18 @@ anything else that happens on the way the conversation takes over and ends the s
 from __future__ import annotations
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.exchange import BOUND, Exchange, Mode
 from pgproxy.backend.pool import Lease, NodePool
+from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ProxyError
-from pgproxy.planner.plan import Planned, Sharded, sql_for
+from pgproxy.operators.arguments import Arguments
+from pgproxy.planner.plan import Sharded, sql_for
 from pgproxy.session.backends import Backends
+from pgproxy.session.call import Call
 from pgproxy.session.client import Client
+from pgproxy.session.routed import Routed
 from pgproxy.shardmap.model import Shard
+from pgproxy.wire.messages import query
 
 
 class Relay:
@@ -26,22 +31,26 @@ class Relay:
         "_backends",
         "_client",
         "_lease",
+        "_opening",
+        "_replies",
         "active",
+        "arguments",
         "connection",
         "error",
         "exchange",
         "on_answered",
         "plan",
-        "planned",
         "pool",
+        "routed",
         "shard",
         "stopped",
     )
 
     plan: Sharded
-    planned: Planned
+    arguments: Arguments
     shard: Shard
     pool: NodePool
+    _opening: Opening
 
     def __init__(self, client: Client, backends: Backends) -> None:
         self.active = False
@@ -49,16 +58,21 @@ class Relay:
         self.connection: BackendConnection | None = None
         self.exchange: Exchange | None = None
         self.error: ProxyError | None = None
+        self.routed: Routed | None = None  # a simple Query
+        self._replies = b""
         self.on_answered = _nobody
         self._client = client
         self._backends = backends
         self._lease: Lease | None = None
 
-    def start(self, planned: Planned, plan: Sharded, shard: Shard, pool: NodePool) -> None:
+    def start(
+        self, plan: Sharded, arguments: Arguments, shard: Shard, pool: NodePool, routed: Routed | None = None
+    ) -> None:
         """Send the statement now, or when a connection becomes free."""
         self.active = True
-        self.planned = planned
+        self.routed = routed
         self.plan = plan
+        self.arguments = arguments
         self.shard = shard
         self.pool = pool
         connection = pool.try_lease()
@@ -86,7 +100,7 @@ class Relay:
     def reset(self) -> None:
         """The conversation has ended the statement."""
         self.active = self.stopped = False
-        self.connection = self.exchange = self.error = None
+        self.connection = self.exchange = self.error = self.routed = None
 
     @property
     def queued(self) -> bool:
@@ -107,6 +121,10 @@ class Relay:
 
     def answered(self, connection: BackendConnection, answer: bytes) -> None:
         """The whole answer has come, ReadyForQuery included."""
+        if self.routed is not None:
+            self.routed.statement.accepted = True
+            answer = self._with_own_replies(answer, self.routed.replies)
+            self.routed = None  # its data may be large
         self._client.write_through(answer)
         self.active = False
         self.connection = None
@@ -116,6 +134,9 @@ class Relay:
 
     def handed_over(self, exchange: Exchange) -> None:
         """The answer is not that simple: from here on it is an exchange like any other."""
+        if self.routed is not None:
+            exchange.parsed = not self._opening.parses
+            exchange.prepared_as = self._opening.key
         self.exchange = exchange
         self.stopped = True
 
@@ -128,9 +149,21 @@ class Relay:
         self.connection = connection
         self._backends.held[connection] = self.pool
         if connection.applied is self._backends.settings or connection.applied == self._backends.settings:
-            connection.relay(sql_for(self.plan.route, self.shard, self.planned.arguments), self)
+            if self.routed is None:
+                connection.relay(query(sql_for(self.plan.route, self.shard, self.arguments)), self)
+            else:
+                self._send_bound(connection, self.routed)
         else:
             self._stop(None)
+
+    def _send_bound(self, connection: BackendConnection, routed: Routed) -> None:
+        self._opening = opening = routed.open(connection)
+        self._replies = replies = opening.replies + BOUND
+        connection.relay(routed.messages(opening, len(routed.data)), self, replies)
+
+    def _with_own_replies(self, answer: bytes, replies: bytes) -> bytes:
+        """What the node had to prepare or to close is not the client's business."""
+        return answer if replies == self._replies else replies + answer[len(self._replies) :]
 
     def _stop(self, error: ProxyError | None) -> None:
         self.error = error
@@ -147,17 +180,18 @@ def _nobody() -> None:
     """Until the session says who wants to know."""
 
 
-async def finish(relay: Relay, client: Client, backends: Backends) -> Exchange:
+async def finish(relay: Relay, client: Client, backends: Backends, call: Call) -> Exchange:
     """End what the relay could not: the exchange to splice. Raises what went wrong before it was sent.
 
     The connection is the session's (`Backends.held`) until `relay.connection` is given back.
     """
     if relay.error is not None:
         raise relay.error
-    if relay.exchange is not None:
-        return relay.exchange
     assert relay.connection is not None, "a relay that stopped without an error has a connection"
+    if relay.exchange is not None:
+        call.sent(relay.connection, relay.exchange)
+        return relay.exchange
     await backends.apply_settings(relay.connection)
     backends.check_cancelled()
-    sql = sql_for(relay.plan.route, relay.shard, relay.planned.arguments)
-    return relay.connection.query(sql, Mode.SPLICE, client.wake)
+    sql = sql_for(relay.plan.route, relay.shard, relay.arguments)
+    return call.send(relay.connection, sql, Mode.SPLICE, client.wake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from struct import Struct
+from typing import TypeVar
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.planner.plan import Planned, Several, Sharded
@@ -17,8 +18,11 @@ from pgproxy.session.start_up import Identity, check_encryption, first_message, 
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import messages
+from pgproxy.wire.sequences import SEQUENCE_STARTS, ends_with_sync, read_sequence
 
 log = logging.getLogger("pgproxy.session")
+
+T = TypeVar("T")
 
 _LENGTH = Struct("!I").unpack_from
 _UNNAMED = Identity("", "", "", admin=False)
@@ -48,7 +52,7 @@ class Session:
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
         self._extended = extended = Extended(
-            client, services, self.backends, self.transactions, self._runner, self._plan
+            client, services, self.backends, self.transactions, self._runner, self._plan, self._ran_ahead
         )
         self._runner.on_deallocate = extended.deallocate
 
@@ -127,6 +131,8 @@ class Session:
                 continue
             if client.slow:
                 await client.drain()  # what it has asked for already comes before what it asks next
+            if self._extended.may_go_ahead and not self._skip_to_sync and await self._went_ahead():
+                continue
             frame = client.poll()
             if frame is None:
                 if client.ended:
@@ -171,13 +177,17 @@ class Session:
             and not self._services.draining
             and not self.identity.admin
             and not self._skip_to_sync
-            and not self._extended.owes
+            and self._extended.rests
         )
 
     def _take_shortcut(self, data: bytes) -> bool:
-        """Start the statement if `data` is one whole Query that one shard answers; False: the conversation's turn."""
+        """Start the statement if `data` is one whole Query, or one usual sequence of the extended protocol up to Sync,
+        that one shard answers; False: the conversation's turn."""
         end = len(data)
-        if data[0] != messages.QUERY or not _is_whole(data) or data.find(0, 5) != end - 1:
+        kind = data[0]
+        if kind != messages.QUERY:
+            return kind in SEQUENCE_STARTS and self._take_sequence(data)
+        if not _is_whole(data) or data.find(0, 5) != end - 1:
             return False
         services = self._services
         started_at = services.loop.time()
@@ -196,13 +206,34 @@ class Session:
         shard = plan.table.shards[indexes[0]]
         if services.why_down(shard.node) is not None:
             return False
+        self._extended.drop_unnamed()
+        self._begin_relay(started_at)
+        self._relay.start(plan, planned.arguments, shard, self.backends.pools[shard.node])
+        return True
+
+    def _take_sequence(self, data: bytes) -> bool:
+        services = self._services
+        started_at = services.loop.time()
+        sequence = read_sequence(data, 0)
+        if (
+            sequence is None
+            or not ends_with_sync(data, sequence.end)
+            or len(data) > self.client.reader.max_message_bytes
+        ):
+            return False
+        routed = self._extended.routed(data, sequence)
+        if routed is None or services.why_down(routed.shard.node) is not None:
+            return False
+        self._begin_relay(started_at)
+        self._relay.start(routed.plan, routed.arguments, routed.shard, self.backends.pools[routed.shard.node], routed)
+        return True
+
+    def _begin_relay(self, started_at: float) -> None:
         self.client.shortcut = None
         self.backends.begin_statement()
         self.statements += 1
         self.active = True
         self._started_at = started_at
-        self._relay.start(planned, plan, shard, self.backends.pools[shard.node])
-        return True
 
     def _relay_answered(self) -> None:
         services, client = self._services, self.client
@@ -216,13 +247,20 @@ class Session:
             client.wake()
 
     async def _finish_relay(self) -> None:
+        relay = self._relay
         self._services.metrics.route += 1
         try:
-            await self._runner.finish_relay(self._relay)
+            if relay.routed is not None:
+                await self._attempt(self._extended.finish_relay(relay, relay.routed))
+            else:
+                await self._runner.finish_relay(relay)
         except ProxyError as error:
             await self._failed(error)
         finally:
-            self._relay.reset()
+            bound = relay.routed is not None
+            relay.reset()
+        if bound:
+            await self._end_sync()
         self._end_statement()
 
     # The long way
@@ -299,15 +337,29 @@ class Session:
         if kind == messages.EXECUTE:
             self._end_execute()
 
-    async def _attempt(self, step: Awaitable[None]) -> None:
-        """Part of an extended query."""
+    async def _went_ahead(self) -> bool:
+        """Statements that the client has sent without waiting ran together, or failed."""
+        self._started_at = self._services.loop.time()
+        self.active = True
+        self.backends.begin_statement()
+        count = await self._attempt(self._extended.go_ahead())
+        self.active = False
+        return count is None or count > 0
+
+    def _ran_ahead(self) -> None:
+        self._services.metrics.route += 1
+        self._end_execute()
+
+    async def _attempt(self, step: Awaitable[T]) -> T | None:
+        """Part of an extended query; None after an error."""
         try:
-            await step
+            return await step
         except ProtocolViolation:
             raise
         except ProxyError as error:
             self._skip_to_sync = True
             await self._failed(await self._extended.abandon(error))
+            return None
 
     def _end_execute(self) -> None:
         services = self._services
@@ -315,10 +367,13 @@ class Session:
         services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
 
     async def _sync(self, _payload: bytes) -> None:
+        await self._end_sync()
+        self._send_ready()
+
+    async def _end_sync(self) -> None:
         if not self._skip_to_sync:
             await self._attempt(self._extended.sync())
         self._skip_to_sync = False
-        self._send_ready()
 
     async def _flush(self, _payload: bytes) -> None:
         if not self._skip_to_sync:

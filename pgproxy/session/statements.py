@@ -10,7 +10,6 @@ from typing import Any, cast
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
 from pgproxy.errors import ProxyError, Refused
-from pgproxy.operators.arguments import Arguments
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
@@ -40,7 +39,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
-from pgproxy.session.positions import client_position
+from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
@@ -104,12 +103,12 @@ class Statements:
             Empty: self._empty,
         }
 
-    async def finish_relay(self, relay: Relay) -> None:
+    async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
         """A routed statement whose answer turned out not to be simple."""
         try:
-            await self._splice(await finish(relay, self._client, self._backends), SIMPLE)
+            await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
-            raise _with_client_position(error, relay.plan.route, relay.shard, relay.planned.arguments) from None
+            raise with_client_position(error, relay.plan.route, relay.shard, relay.arguments) from None
         finally:
             if relay.connection is not None:
                 self._backends.give_back(relay.connection)
@@ -166,7 +165,7 @@ class Statements:
             sql = sql_for(template, shard, planned.arguments)
             await self._splice(call.send(connection, sql, Mode.SPLICE, self._client.wake), call)
         except ServerError as error:
-            raise _with_client_position(error, template, shard, planned.arguments) from None
+            raise with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
 
@@ -214,7 +213,7 @@ class Statements:
             extra = _Extra(self._backends, self._services)
             await self._stream(Pipeline((Concat(),)), [source], planned, "SELECT {}", extra, call)
         except ServerError as error:
-            raise _with_client_position(error, template, shard, planned.arguments) from None
+            raise with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
 
@@ -255,7 +254,7 @@ class Statements:
             if not failed:
                 error.position = None  # of an evaluation, whose text is ours
                 raise
-            raise _with_client_position(error, scatter.text, failed[0], arguments) from None
+            raise with_client_position(error, scatter.text, failed[0], arguments) from None
         finally:
             for leg in legs:
                 self._end_leg(leg)
@@ -407,14 +406,6 @@ async def _lines(source: ExchangeSource) -> list[str]:
     while (batch := await source.next_batch()) is not None:
         lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
     return lines
-
-
-def _with_client_position(
-    error: ServerError, template: SqlTemplate, shard: Shard | None, arguments: Arguments
-) -> ServerError:
-    if error.position is not None:
-        error.position = client_position(error.position, template, shard, arguments)
-    return error
 
 
 def _now() -> str:

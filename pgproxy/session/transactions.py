@@ -81,6 +81,13 @@ class Transactions:
             transaction.writer = node
         return connection
 
+    def joined(self, node: str, effect: Effect) -> BackendConnection | None:
+        """The connection that `enter` would give at once, with nothing left to check."""
+        transaction = self.current
+        if transaction is None or (effect is Effect.WRITE and transaction.writer != node):
+            return None
+        return transaction.joined.get(node)
+
     def leave(self, connection: BackendConnection) -> None:
         if self.current is None or self.current.joined.get(connection.node.name) is not connection:
             self._backends.give_back(connection)

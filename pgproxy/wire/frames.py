@@ -113,6 +113,19 @@ class FrameReader:
         available = len(self._buffer) - self._at
         return available >= HEADER_BYTES and int(_LENGTH(self._buffer, self._at + 1)[0]) < available
 
+    @property
+    def ahead(self) -> tuple[bytes, int]:
+        """What has been fed, and the offset up to which it has been taken. `skip` takes more of it."""
+        return self._buffer, self._at
+
+    def skip(self, end: int) -> None:
+        """Whole messages up to this offset have been taken."""
+        self._at = end
+
+    @property
+    def max_message_bytes(self) -> int:
+        return self._max_length
+
     def take(self) -> tuple[int, bytes] | None:
         """The next whole message as (type byte, payload), or None until more is fed."""
         buffer, at = self._buffer, self._at

@@ -15,7 +15,7 @@ from loadtest.wire_client import command_tag
 
 def summary(scenario: str, target: str, **figures: float) -> Summary:
     blank = dict.fromkeys(("p50_ms", "p99_ms", "cpu_us_per_unit", "peak_mb", "resident_kb_per_unit"))
-    return Summary(scenario, "row", target, 1.0, **(blank | figures))
+    return Summary(scenario, "row", target, **({"per_second": 1.0} | blank | figures))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,10 @@ def test_bars_take_ratios_of_one_run() -> None:
         [
             summary("point SELECT, 32 clients", "PgBouncer", cpu_us_per_unit=20.0),
             summary("point SELECT, 32 clients", "pgproxy", cpu_us_per_unit=30.0),
+            summary("prepared, 32 clients", "PgBouncer", cpu_us_per_unit=20.0),
+            summary("prepared, 32 clients", "pgproxy", cpu_us_per_unit=40.0),
+            summary("psycopg, one by one", "pgproxy", per_second=1_000.0),
+            summary("psycopg, pipeline", "pgproxy", per_second=8_000.0),
             summary("scatter LIMIT 10", "direct a", p50_ms=0.2),
             summary("scatter LIMIT 10", "direct b", p50_ms=0.5),
             summary("scatter LIMIT 10", "pgproxy", p50_ms=0.75),
@@ -42,6 +46,11 @@ def test_bars_take_ratios_of_one_run() -> None:
     assert measured == {
         "CPU of a point SELECT, 1 client": None,
         "CPU of a point SELECT, 32 clients": 1.5,
+        "CPU of extended, 1 client": None,
+        "CPU of extended, 32 clients": None,
+        "CPU of prepared, 1 client": None,
+        "CPU of prepared, 32 clients": 2.0,
+        "1,000 SELECTs in a pipeline": 0.125,
         "p50 of scatter LIMIT 10": 1.5,
         "p50 of search LIMIT 10": None,
         "streaming one shard": None,
@@ -82,10 +91,11 @@ def test_tags(tail: bytes, tag: str) -> None:
 
 
 def test_options() -> None:
-    quick, file = parse(["--quick"])
+    quick, given = parse(["--quick"])
     full, _ = parse([])
     chosen, _ = parse(["--quick", "--rounds", "7", "--rows", "10"])
-    assert file is None
+    assert given.json is None
+    assert given.only == ""
     assert quick.rows < full.rows == 1_000_000
     assert (chosen.rounds, chosen.rows, chosen.seconds) == (7, 10, quick.seconds)
 

@@ -1,0 +1,71 @@
+"""What statements give and take, as a node says it: asked once for all who prepare the same."""
+
+from __future__ import annotations
+
+from pgproxy.planner.plan import Explain, Planned, Sharded, Status, ToNode, sql_for
+from pgproxy.session.backends import Backends
+from pgproxy.session.client import Client
+from pgproxy.session.description import Description
+from pgproxy.session.portals import Prepared
+from pgproxy.session.services import Services
+from pgproxy.session.transactions import Transactions
+from pgproxy.wire.frames import first_message_end
+from pgproxy.wire.rows import Column, parse_row_description
+
+
+class Descriptions:
+    """Asks on the session's own connections, under its settings and in its transaction."""
+
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
+        self._client = client
+        self._services = services
+        self._backends = backends
+        self._transactions = transactions
+
+    async def of(self, statement: Prepared) -> Description:
+        """From a node, as one shard sees the client's own text; remembered for all who prepare the same."""
+        if statement.description is None:
+            if not statement.asks_node:
+                statement.description = Description((), self._own_columns(statement.planned))
+            else:
+                statement.description = await self._ask_node(statement)
+            statement.accepted = True
+        return statement.description
+
+    def _own_columns(self, planned: Planned) -> tuple[Column, ...] | None:
+        if isinstance(planned.plan, Status):
+            answer = self._services.status()
+            return parse_row_description(answer[5 : first_message_end(answer)])
+        return None
+
+    async def _ask_node(self, statement: Prepared) -> Description:
+        plan = statement.planned.plan
+        if isinstance(plan, (Sharded, Explain)):
+            prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
+            sharded = plan.plan if isinstance(plan, Explain) else plan
+            shards = sharded.table.shards
+            shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
+            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
+        else:
+            assert isinstance(plan, ToNode)
+            node = plan.node or self._transactions.preferred_node() or self._services.any_node()
+            sql = sql_for(plan.text, None, statement.planned.arguments)
+        key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
+        current = self._transactions.current
+        known = self._services.descriptions.get(key) if current is None else None
+        if known is not None:
+            return known
+        joined = current.joined.get(node) if current is not None and not current.failed else None
+        connection = joined or await self._backends.lease(node)
+        try:
+            exchange = connection.describe(sql, statement.types, self._client.wake)
+            await self._backends.finish(exchange)
+            description = Description(exchange.parameter_types, exchange.description)
+        finally:
+            if joined is None:
+                self._backends.give_back(connection)
+            else:
+                self._transactions.leave(connection)
+        if current is None:  # what a transaction has created is nobody else's yet
+            self._services.descriptions.put(key, description)
+        return description

@@ -1,0 +1,59 @@
+"""What a session knows of its client's prepared statements and portals, and of the replies owed for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.planner.plan import Explain, Planned, Sharded, ToNode
+from pgproxy.planner.planner import Planner
+from pgproxy.session.bound_route import BoundRoute
+from pgproxy.session.description import Description
+from pgproxy.wire import extended as wire
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A statement that the client has parsed. `accepted` by a node, or nothing that a node need accept."""
+
+    name: str
+    sql: str
+    types: tuple[int, ...]
+    planned: Planned
+    planner: Planner
+    accepted: bool
+    description: Description | None = None
+    route: BoundRoute | None = None  # made when it is first bound the short way
+
+    @property
+    def open_types(self) -> list[int]:
+        """The parameters (from 0) whose type the client has left to the server."""
+        return [at for at in range(self.planned.parameters) if at >= len(self.types) or not self.types[at]]
+
+    @property
+    def for_nodes(self) -> bool:
+        return isinstance(self.planned.plan, (Sharded, ToNode))
+
+    @property
+    def asks_node(self) -> bool:
+        """A node is to say whether it is right, and what its parameters are."""
+        return isinstance(self.planned.plan, (Sharded, ToNode, Explain))
+
+
+@dataclass(slots=True)
+class Portal:
+    statement: Prepared
+    bind: wire.Bind
+    number: int = 0  # counts Binds: a ROLLBACK TO ends those that came after its savepoint
+    done: bool = False
+    suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
+
+
+@dataclass(slots=True)
+class Owed:
+    """A reply that waits, and what it is for."""
+
+    reply: bytes
+    parsed: Prepared | None = None
+    bound: Portal | None = None
+    described: Prepared | Portal | None = None
