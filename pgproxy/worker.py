@@ -290,6 +290,7 @@ class WorkerView:
                 pool.waiting,
                 pool.settings.size,
                 pool.oldest_wait_s,
+                pool.pinned,
             )
             for name, pool in self._worker.pools.items()
         ]
@@ -309,12 +310,13 @@ class WorkerView:
             pid,
             session.identity.user,
             session.identity.database,
-            session.identity.application_name,
+            session.backends.reported.values.get("application_name", session.identity.application_name),
             session.client.address,
             session.state,
             time.time() - (self._worker.loop.time() - session.connected_at),
             session.statements,
-            tuple(sorted(connection.node.name for connection in session.backends.held)),
+            tuple(sorted({*session.backends.pins.by_node, *(leased.node.name for leased in session.backends.held)})),
+            tuple(pin.value for pin in session.backends.pins.reasons),
         )
 
     @property

@@ -31,7 +31,8 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """One node's connection pool, in connections (`waiting`: sessions in its queue)."""
+    """One node's connection pool, in connections (`waiting`: sessions in its queue; `pinned`: kept by one
+    session each, and in use)."""
 
     node: str
     size: int
@@ -40,11 +41,13 @@ class PoolView:
     waiting: int
     max_size: int
     oldest_wait_s: float | None = None
+    pinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """One client session. `state` is idle, active, `idle in transaction` or waiting; `nodes` are those it holds."""
+    """One client session. `state` is idle, active, `idle in transaction` or waiting; `nodes` are those it holds,
+    `pinned` says why it keeps a connection for itself."""
 
     id: int
     user: str
@@ -55,6 +58,7 @@ class ClientView:
     connected_at: float
     statements: int = 0
     nodes: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

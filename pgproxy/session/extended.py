@@ -14,32 +14,37 @@ from dataclasses import dataclass, replace
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
-from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.parameters import repeated_parameters
 from pgproxy.planner.plan import (
     Empty,
+    Execute,
     Explain,
     Planned,
     Scatter,
     Several,
     Sharded,
+    SqlTemplate,
     Status,
     ToNode,
     sql_for,
 )
 from pgproxy.planner.planner import Planner
 from pgproxy.session.backends import Backends
-from pgproxy.session.call import BoundCall
+from pgproxy.session.call import BoundCall, Call
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
+from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
+from pgproxy.shardmap.model import Shard
 from pgproxy.wire import extended as wire
 from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.messages import SYNC, command_complete
 from pgproxy.wire.rows import Column, parse_row_description, row_description
 
+MOST_STATEMENTS = 10_000  # of one client
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
 
@@ -153,6 +158,46 @@ class Extended:
         elif self._statements.pop(name, None) is None:
             raise ProxyError("26000", f'prepared statement "{name}" does not exist')
 
+    # For PREPARE and EXECUTE
+
+    async def keep(self, statement: Prepared) -> None:
+        """PREPARE: a statement that nodes find right."""
+        await self._description_of(statement)
+        if statement.name in self._statements:
+            raise ProxyError("42P05", f'prepared statement "{statement.name}" already exists')
+        self._check_room()
+        self._statements[statement.name] = statement
+
+    async def known(self, name: str) -> tuple[Prepared, Description]:
+        """Raises 26000."""
+        statement = self._statements.get(name)
+        if statement is None:
+            raise ProxyError("26000", f'prepared statement "{name}" does not exist')
+        self._renew(statement)
+        return statement, await self._description_of(statement)
+
+    async def run_prepared(self, statement: Prepared, values: tuple[bytes | None, ...], call: Call) -> None:
+        """EXECUTE with these values, in text format."""
+        portal = Portal(statement, wire.Bind("", statement.name, (), values, ()))
+        planned, types = await self._with_values(portal)
+        bound = BoundStatement(
+            sql="",
+            types=types,
+            parameter_formats=(),
+            values=values,
+            result_formats=call.result_formats,
+            lasting=True,
+            describe=call.describe and statement.description is not None and statement.description.columns is not None,
+            max_rows=call.max_rows,
+        )
+        await self._run_fresh(planned, BoundCall(bound, None, None, self._client.send), statement)
+
+    def _check_room(self) -> None:
+        if len(self._statements) >= MOST_STATEMENTS:
+            raise ProxyError(
+                "53400", "too many prepared statements", hint="DEALLOCATE those that are not needed any more."
+            )
+
     # Messages
 
     async def parse(self, payload: bytes) -> None:
@@ -170,6 +215,7 @@ class Extended:
             await self._settle()
             await self._description_of(statement)  # PostgreSQL looks at the name last
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
+        self._check_room()
         self._statements[message.name] = statement
         self._owed.append(_Owed(wire.parse_complete(), parsed=statement))
 
@@ -246,7 +292,7 @@ class Extended:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = max_rows > 0 and self._transactions.current is not None
         if not statement.for_nodes:
-            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), describe=describe)
+            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), max_rows, describe=describe)
             return
         try:
             planned, types = await self._with_values(portal)
@@ -300,6 +346,8 @@ class Extended:
     async def _run_again(self, portal: Portal, name: str) -> None:
         """A portal that gives rows has none left; any other runs once."""
         await self._settle()
+        if isinstance(portal.statement.planned.plan, Execute):
+            raise Refused("fetching the rows of EXECUTE in parts is not supported", "Fetch all rows at once.")
         if (await self._description_of(portal.statement)).columns is None:
             raise ProxyError("55000", f'portal "{name}" cannot be run')
         self._transactions.check_alive()
@@ -331,7 +379,7 @@ class Extended:
         self._portal_count += 1
         return f"pgproxy_{self._portal_count}"
 
-    async def _run_here(self, portal: Portal, replies: bytes, *, describe: bool) -> None:
+    async def _run_here(self, portal: Portal, replies: bytes, max_rows: int, *, describe: bool) -> None:
         """A statement that the proxy answers itself."""
         statement, bind = portal.statement, portal.bind
         if statement.asks_node:
@@ -342,7 +390,9 @@ class Extended:
             columns = (await self._description_of(portal.statement)).columns
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
-        bound = BoundStatement("", types, bind.parameter_formats, bind.values, (), describe=False)
+        bound = BoundStatement(
+            "", types, bind.parameter_formats, bind.values, bind.result_formats, describe=False, max_rows=max_rows
+        )
         await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
 
     async def _with_values(self, portal: Portal) -> tuple[Planned, tuple[int, ...]]:
@@ -425,6 +475,8 @@ class Extended:
 
     async def _description_of(self, statement: Prepared) -> Description:
         """From a node, as one shard sees the client's own text; remembered for all who prepare the same."""
+        if isinstance(statement.planned.plan, Execute):
+            return await self._description_of_execute(statement.planned.plan)
         if statement.description is None:
             if not statement.asks_node:
                 statement.description = Description((), self._own_columns(statement.planned))
@@ -432,6 +484,13 @@ class Extended:
                 statement.description = await self._ask_node(statement)
             statement.accepted = True
         return statement.description
+
+    async def _description_of_execute(self, plan: Execute) -> Description:
+        """The rows of what it executes now."""
+        if plan.name not in self._statements:
+            return Description((), None)
+        _, description = await self.known(plan.name)
+        return Description((), description.columns)
 
     def _own_columns(self, planned: Planned) -> tuple[Column, ...] | None:
         if isinstance(planned.plan, Status):
@@ -445,15 +504,19 @@ class Extended:
             prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
             sharded = plan.plan if isinstance(plan, Explain) else plan
             shards = sharded.table.shards
-            shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
-            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
+            up = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
+            shard: Shard | None = up
+            node, sql = up.node, prefix + sql_for(sharded.route, up, statement.planned.arguments)
+            template: SqlTemplate = sharded.route
         else:
             assert isinstance(plan, ToNode)
+            shard, template, prefix = None, plan.text, ""
             node = plan.node or self._transactions.preferred_node() or self._services.any_node()
             sql = sql_for(plan.text, None, statement.planned.arguments)
         key = (sql, statement.types, tuple(self._backends.settings.items()))
         current = self._transactions.current
-        known = self._services.descriptions.get(key) if current is None else None
+        shared = current is None and not self._backends.pins  # its temporary tables are nobody else's
+        known = self._services.descriptions.get(key) if shared else None
         if known is not None:
             return known
         joined = current.joined.get(node) if current is not None and not current.failed else None
@@ -462,12 +525,17 @@ class Extended:
             exchange = connection.describe(sql, statement.types, self._client.wake)
             await self._backends.finish(exchange)
             description = Description(exchange.parameter_types, exchange.description)
+        except ServerError as error:
+            if error.position is not None:
+                inside = error.position - len(prefix)
+                error.position = client_position(inside, template, shard, statement.planned.arguments)
+            raise
         finally:
             if joined is None:
                 self._backends.give_back(connection)
             else:
                 self._transactions.leave(connection)
-        if current is None:  # what a transaction has created is nobody else's yet
+        if shared:  # what a transaction has created is nobody else's yet
             self._services.descriptions.put(key, description)
         return description
 

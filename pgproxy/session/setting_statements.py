@@ -48,6 +48,7 @@ class SettingStatements:
         self._services.metrics.local += 1
         if self._transactions.current is not None:
             raise ProxyError("25001", "DISCARD ALL cannot run inside a transaction block")
+        await self._backends.discard_pinned()
         await self._back_to_defaults()
         self._client.send(command_complete("DISCARD ALL"))
 
@@ -124,6 +125,4 @@ class SettingStatements:
             else:
                 await self._backends.execute(connection, sql)
         finally:
-            if connection.status != ord("I"):
-                connection.close()  # an error inside BEGIN … ROLLBACK left it in the failed transaction
-            self._backends.give_back(connection)
+            self._backends.give_back(connection)  # which an error may have left inside BEGIN … ROLLBACK
