@@ -28,7 +28,7 @@ def pin_of(statement: ast.Node, context: PlanningContext) -> Pin | None:
     """What the statement leaves behind in its connection. Raises Refused for a temporary table whose name means
     another one to the proxy."""
     temporary = [node for node in walk(statement) if isinstance(node, ast.RangeVar) and node.relpersistence == "t"]
-    temporary += [target for target in _made(statement) if (target.schemaname or "").startswith("pg_temp")]
+    temporary += [target for target in _made(statement) if is_temporary_schema(target.schemaname or "")]
     for name in temporary:
         check_temporary_name(name.relname or "", context)
     if temporary and not _is_dropped_on_commit(statement):
@@ -76,18 +76,19 @@ def plan_notify(_statement: ast.NotifyStmt, source: SourceText, context: Plannin
     return ToNode(source.slice((0, len(source.sql))), Effect.WRITE, context.shard_map.home_of_unmapped)
 
 
+def is_temporary_schema(name: str) -> bool:
+    """pg_temp, or the name that it has for one session."""
+    return name.startswith("pg_temp")
+
+
 def _made(statement: ast.Node) -> list[ast.RangeVar]:
-    """What a statement makes, by name."""
-    found: list[object] = [node.rel for node in walk(statement) if isinstance(node, ast.IntoClause)]
-    found += [getattr(statement, field, None) for field in _TARGETS.get(type(statement), ())]
-    return [target for target in found if isinstance(target, ast.RangeVar)]
+    """What a statement may make, by name: of a query only what stands behind INTO."""
+    whole = [statement] if not isinstance(statement, _QUERIES) else []
+    makers = whole or [node for node in walk(statement) if isinstance(node, ast.IntoClause)]
+    return [name for maker in makers for name in walk(maker) if isinstance(name, ast.RangeVar)]
 
 
-_TARGETS: dict[type, tuple[str, ...]] = {
-    ast.CreateStmt: ("relation",),
-    ast.CreateSeqStmt: ("sequence",),
-    ast.ViewStmt: ("view",),
-}
+_QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
 
 def _is_dropped_on_commit(statement: ast.Node) -> bool:
