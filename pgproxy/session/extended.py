@@ -388,6 +388,8 @@ class Extended:
         self._client.send(replies)
         if describe:
             columns = (await self._description_of(portal.statement)).columns
+            if columns is not None and isinstance(statement.planned.plan, Execute):
+                columns = _in_formats(columns, bind.result_formats)
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
         bound = BoundStatement(
@@ -466,10 +468,7 @@ class Extended:
             return
         self._transactions.check_alive()
         formats = portal.bind.result_formats
-        wire.check_result_formats(formats, len(columns))
-        self._client.send(
-            row_description([replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns)])
-        )
+        self._client.send(row_description(_in_formats(columns, formats)))
 
     # Descriptions
 
@@ -560,6 +559,11 @@ class Extended:
             return self._portals[name]
         except KeyError:
             raise ProxyError("34000", f'portal "{name}" does not exist') from None
+
+
+def _in_formats(columns: tuple[Column, ...], formats: tuple[int, ...]) -> tuple[Column, ...]:
+    wire.check_result_formats(formats, len(columns))
+    return tuple(replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns))
 
 
 def _needs_several_shards(planned: Planned) -> bool:
