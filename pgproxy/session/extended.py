@@ -283,6 +283,8 @@ class Extended:
 
     async def _run(self, portal: Portal, max_rows: int) -> None:
         statement = portal.statement
+        if isinstance(statement.planned.plan, Execute):
+            await self._settle()  # what it describes is another statement's, in the formats that were bound
         taken = self._take_owed(portal)
         await self._settle()
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
@@ -388,8 +390,6 @@ class Extended:
         self._client.send(replies)
         if describe:
             columns = (await self._description_of(portal.statement)).columns
-            if columns is not None and isinstance(statement.planned.plan, Execute):
-                columns = _in_formats(columns, bind.result_formats)
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
         bound = BoundStatement(

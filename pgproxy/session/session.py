@@ -350,6 +350,8 @@ class Session:
             self._services.metrics.refused += 1
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would
+        if self.backends.pins and (lost := self.backends.pins.failure) is not None:
+            raise lost  # and with it what the session kept there
         self._send_error(error)
         await self.transactions.fail()
 
