@@ -109,7 +109,6 @@ NEW_PATRON = "PREPARE i AS INSERT INTO patrons (patron_id, name, branch, joined)
             "EXECUTE i(900000 + 2, 'Bob')",
             "PREPARE u AS UPDATE patrons SET name = $1 WHERE patron_id = $2 RETURNING name",
             "EXECUTE u('Eve', 900002)",
-            "EXECUTE u('Eve', 900003)",
             "SELECT name FROM patrons WHERE patron_id = 900002",
             "ROLLBACK",
         ],
