@@ -126,7 +126,7 @@ class Backends:
 
     async def _restore(self, connection: BackendConnection) -> None:
         """Its settings are not known any more: back to the node's defaults, and then to the session's."""
-        await self.execute(connection, "RESET SESSION AUTHORIZATION; RESET ALL")
+        await self.execute(connection, "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
         connection.applied = NO_SETTINGS
         connection.distrusted = False
 
