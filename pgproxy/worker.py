@@ -396,6 +396,7 @@ class WorkerView:
                 pool.settings.size,
                 pool.oldest_wait_s,
                 user,
+                pool.pinned,
             )
             for user, name, pool in self._pools()
         ]
@@ -422,12 +423,13 @@ class WorkerView:
             pid,
             session.identity.user,
             session.identity.database,
-            session.identity.application_name,
+            session.backends.reported.values.get("application_name", session.identity.application_name),
             session.client.address,
             session.state,
             time.time() - (self._worker.loop.time() - session.connected_at),
             session.statements,
-            tuple(sorted(connection.node.name for connection in session.backends.held)),
+            tuple(sorted({*session.backends.pins.by_node, *(leased.node.name for leased in session.backends.held)})),
+            tuple(pin.value for pin in session.backends.pins.reasons),
         )
 
     @property

@@ -110,7 +110,7 @@ def _pools(view: View) -> Iterator[Row]:
     for pool in view.pools:
         wait = None if pool.oldest_wait_s is None else f"{pool.oldest_wait_s:.3f}"
         counts = (pool.size, pool.idle, pool.in_use, pool.waiting, pool.max_size)
-        yield (pool.node, *map(str, counts), wait, pool.user)
+        yield (pool.node, *map(str, counts), wait, pool.user, str(pool.pinned))
 
 
 def _clients(view: View) -> Iterator[Row]:
@@ -125,6 +125,7 @@ def _clients(view: View) -> Iterator[Row]:
             _time(client.connected_at),
             str(client.statements),
             ", ".join(client.nodes),
+            ", ".join(client.pinned) or None,
         )
 
 
@@ -209,6 +210,7 @@ SHOWS: Mapping[str, Show] = {
             ("max_size", INT8),
             ("oldest_wait_s", FLOAT8),
             ("user", TEXT),
+            ("pinned", INT8),
         ),
         _pools,
     ),
@@ -224,6 +226,7 @@ SHOWS: Mapping[str, Show] = {
             ("connected", TIMESTAMPTZ),
             ("statements", INT8),
             ("nodes", TEXT),
+            ("pinned", TEXT),
         ),
         _clients,
     ),

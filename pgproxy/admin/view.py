@@ -31,7 +31,8 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The connections of one user to one node (`waiting`: sessions in the queue for them)."""
+    """The connections of one user to one node (`waiting`: sessions in the queue for them; `pinned`: kept by one
+    session each, and in use)."""
 
     node: str
     size: int
@@ -41,11 +42,13 @@ class PoolView:
     max_size: int
     oldest_wait_s: float | None = None
     user: str = ""
+    pinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """One client session. `state` is idle, active, `idle in transaction` or waiting; `nodes` are those it holds."""
+    """One client session. `state` is idle, active, `idle in transaction` or waiting; `nodes` are those it holds,
+    `pinned` says why it keeps a connection for itself."""
 
     id: int
     user: str
@@ -56,6 +59,7 @@ class ClientView:
     connected_at: float
     statements: int = 0
     nodes: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

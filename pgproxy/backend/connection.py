@@ -77,6 +77,9 @@ class BackendConnection(asyncio.Protocol):
         self.expired = False
         self.on_quiet: Callable[[BackendConnection], None] | None = None
         self.on_lost: Callable[[BackendConnection], None] | None = None
+        self.on_closed: Callable[[], None] | None = None  # wakes whoever holds it
+        self.on_notification: Callable[[bytes], None] | None = None  # gets payloads, for who listens here
+        self.distrusted = False
         self._cluster = cluster
         self._loop = loop
         self._exchanges: deque[Exchange] = deque()
@@ -138,6 +141,16 @@ class BackendConnection(asyncio.Protocol):
     def busy(self) -> bool:
         return bool(self._exchanges) or self._receiver is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The node's process, if it is known."""
+        return None if self._key is None else self._key[0]
+
+    @property
+    def failure(self) -> ProxyError:
+        """Why it was closed."""
+        return self._last_error or self._lost()
+
     def query(self, sql: str, mode: Mode, wake: Callable[[], None]) -> Exchange:
         """Send a Query. Its answer comes behind those of the Queries before it. Never raises: a connection
         that is gone gives an exchange that has failed already."""
@@ -164,6 +177,10 @@ class BackendConnection(asyncio.Protocol):
     def run_several(self, data: bytes, wake: Callable[[], None]) -> Exchange:
         """Run statements whose messages are `data`, up to one Sync."""
         return self._start(data + wire.sync(), Exchange(Mode.SPLICE, wake, several=True))
+
+    def prepare(self, name: str, sql: str, types: tuple[int, ...], wake: Callable[[], None]) -> Exchange:
+        """Parse a statement under a name, for EXECUTE."""
+        return self._start(parse_message(name, sql, types) + wire.sync(), Exchange(Mode.SILENT, wake))
 
     def _start(self, data: bytes, exchange: Exchange) -> Exchange:
         assert self._receiver is None, "an answer is still on its way to someone else"
@@ -221,10 +238,19 @@ class BackendConnection(asyncio.Protocol):
         for exchange in self._exchanges:
             exchange.discard()
 
+    def pause_reading(self) -> None:
+        """Nothing runs here, and what the node says on its own account may wait."""
+        if not self._reading_paused and self._transport is not None and not self.closed:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._resume_reading()
+
     def distrust(self) -> None:
         """What is in force here is not known any more: when it is given back, it is closed."""
         self.expires_at = float("-inf")
-        self.expired = True
+        self.expired = self.distrusted = True
 
     def close(self) -> None:
         """Say Terminate and close. That is no loss of the connection: `on_lost` hears nothing."""
@@ -276,6 +302,8 @@ class BackendConnection(asyncio.Protocol):
             exchange.wake()
         if self.on_lost is not None:
             self.on_lost(self)
+        if self.on_closed is not None:
+            self.on_closed()
 
     def data_received(self, data: bytes) -> None:
         receiver = self._receiver
@@ -492,6 +520,10 @@ class BackendConnection(asyncio.Protocol):
         exchange.wake()
         self._tell_if_quiet()
 
+    def _on_notified(self, payload: bytes, exchange: Exchange | None) -> None:
+        if self.on_notification is not None:
+            self.on_notification(payload)
+
     def _ignore(self, payload: bytes, exchange: Exchange | None) -> None:
         pass
 
@@ -553,6 +585,7 @@ _NOT_SPLICED = frozenset(
         wire.ERROR_RESPONSE,
         wire.READY_FOR_QUERY,
         wire.PARAMETER_STATUS,
+        wire.NOTIFICATION_RESPONSE,
         wire.PARSE_COMPLETE,
         wire.BIND_COMPLETE,
         wire.CLOSE_COMPLETE,
@@ -571,7 +604,7 @@ _HANDLERS: Mapping[int, _Handler] = {
     wire.PARAMETER_STATUS: BackendConnection._note_parameter,
     wire.ERROR_RESPONSE: BackendConnection._on_error,
     wire.NOTICE_RESPONSE: BackendConnection._on_notice,
-    wire.NOTIFICATION_RESPONSE: BackendConnection._ignore,
+    wire.NOTIFICATION_RESPONSE: BackendConnection._on_notified,
     wire.NEGOTIATE_PROTOCOL_VERSION: BackendConnection._ignore,
     wire.ROW_DESCRIPTION: BackendConnection._on_description,
     wire.COMMAND_COMPLETE: BackendConnection._on_complete,

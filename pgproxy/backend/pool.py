@@ -91,6 +91,7 @@ class NodePool:
         self._on_failure = on_failure
         self._idle: list[BackendConnection] = []  # the last one used is the first one out
         self._all: set[BackendConnection] = set()
+        self.pinned = 0
         self._queue: deque[Lease] = deque()  # oldest first
         self._queue_timer: asyncio.TimerHandle | None = None
         self._serving = 0
@@ -176,6 +177,21 @@ class NodePool:
         else:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
+
+    def pin(self) -> None:
+        """A session is to keep its connection until `unpin`. Raises 53300 when too few would be left for the others."""
+        if self.pinned >= max(self.settings.size - 1, 1):
+            raise ProxyError(
+                "53300",
+                f"too many sessions keep a connection to node {self.node.name} for themselves",
+                hint='SHOW CLIENTS in the database "pgproxy" tells whose and why; proxy.pool.size limits them.',
+            )
+        self.pinned += 1
+
+    def unpin(self, connection: BackendConnection) -> None:
+        """Take it back, clean or to be closed."""
+        self.pinned -= 1
+        self.release(connection)
 
     def fail(self, reason: ProxyError) -> None:
         """The node is down: whoever waits or runs there hears it at once."""

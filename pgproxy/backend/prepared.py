@@ -110,6 +110,10 @@ class PreparedStatements:
         """The node has skipped these messages."""
         self._to_close.extend(opening.closes)
 
+    def close_later(self, name: str) -> None:
+        """A statement that was prepared by SQL, maybe."""
+        self._to_close.append(extended.close_statement(name))
+
     def close_portal_later(self, name: str) -> None:
         self._to_close.append(extended.close_portal(name))
 

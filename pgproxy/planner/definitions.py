@@ -9,8 +9,9 @@ from pglast import ast, enums
 
 from pgproxy.errors import Refused
 from pgproxy.planner.context import PlanningContext
-from pgproxy.planner.on_node import refuse_temporary, verbatim_text, whole_text
-from pgproxy.planner.plan import Effect, ToNode
+from pgproxy.planner.on_node import verbatim_text, whole_text
+from pgproxy.planner.pins import block_pin, check_temporary_name, is_temporary_schema, pin_of
+from pgproxy.planner.plan import Effect, Pin, ToNode
 from pgproxy.planner.relations import Kind, Relation, classify_name, relations_of
 from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import children_of, items_of, names_of, walk
@@ -28,9 +29,29 @@ def plan_definition(statement: ast.Node, source: SourceText, context: PlanningCo
     for relation in _named_relations(statement, context):
         if relation.kind in (Kind.LOGICAL, Kind.SHARD, Kind.REFERENCE, Kind.UNSAFE):
             raise Refused(f'{spoken(type(statement))} on "{relation.name}" is not supported yet', ON_EVERY_NODE)
-    refuse_temporary(statement)
+    for name in _new_names(statement):
+        check_temporary_name(name, context)  # its table may be temporary
+    if isinstance(statement, ast.CreateTableAsStmt) and isinstance(statement.query, ast.ExecuteStmt):
+        raise Refused("CREATE TABLE AS EXECUTE is not supported", "Write the query itself.")
     verbatim_text(source, context)
-    return ToNode(whole_text(source), Effect.WRITE, context.shard_map.home_of_unmapped)
+    pin = pin_of(statement, context)
+    if pin is None and any(is_temporary_schema(name) for name in _bare_names(statement)):
+        pin = Pin.TEMPORARY
+    return ToNode(whole_text(source), Effect.WRITE, context.shard_map.home_of_unmapped, pins=pin)
+
+
+def _new_names(statement: ast.Node) -> Iterator[str]:
+    """What a definition names relations by that are not in its tree as relations."""
+    if isinstance(statement, ast.RenameStmt) and statement.renameType in _RELATIONS:
+        yield statement.newname or ""
+    if isinstance(statement, ast.IndexStmt) and statement.idxname:
+        yield statement.idxname
+
+
+_RELATIONS = frozenset(
+    getattr(enums.ObjectType, f"OBJECT_{name}")
+    for name in ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
+)
 
 
 def _named_relations(statement: ast.Node, context: PlanningContext) -> Iterator[Relation]:
@@ -99,7 +120,8 @@ def plan_do(statement: ast.DoStmt, source: SourceText, context: PlanningContext)
         if classify_name(None, word, context).kind in (Kind.LOGICAL, Kind.SHARD, Kind.REFERENCE, Kind.UNSAFE):
             raise Refused(f'DO cannot use table "{word}"', "Write its statements one by one.")
     verbatim_text(source, context)
-    return ToNode(whole_text(source), Effect.WRITE, context.shard_map.home_of_unmapped, unsettles=True)
+    home = context.shard_map.home_of_unmapped
+    return ToNode(whole_text(source), Effect.WRITE, home, unsettles=True, pins=block_pin(body))
 
 
 def plan_call(_statement: ast.CallStmt, source: SourceText, context: PlanningContext) -> ToNode:

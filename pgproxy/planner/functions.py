@@ -39,15 +39,16 @@ _SESSION_STATE = {
     "currval": "Use INSERT … RETURNING or nextval().",
     "lastval": "Use INSERT … RETURNING or nextval().",
     "setseed": "Sort or pick by something other than random() where the order must repeat.",
-    "pg_notify": "LISTEN and NOTIFY do not pass through the proxy; connect to a node for them.",
-    "pg_listening_channels": "LISTEN and NOTIFY do not pass through the proxy; connect to a node for them.",
     "pg_export_snapshot": "Connect to a node to export a snapshot of it.",
     "pg_cancel_backend": "Process ids are those of one node; connect to it, or cancel from the client.",
     "pg_terminate_backend": "Process ids are those of one node; connect to it.",
-} | dict.fromkeys(
-    _names("pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared"),
-    "Use pg_advisory_xact_lock(), which ends with its transaction.",
+}
+# Volatile, but no part of the transaction: what they do is neither committed nor rolled back.
+_SESSION_LOCKS = _names(
+    "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared "
+    "pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all"
 )
+_OF_THE_SESSION = frozenset({"pg_listening_channels", "pg_my_temp_schema"})
 # They read tables that only the text in their arguments names.
 _READ_UNSEEN = _names(
     "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema table_to_xml table_to_xml_and_xmlschema "
@@ -125,6 +126,8 @@ def check_any_functions(tree: ast.Node, context: PlanningContext) -> None:
 def check_routed_functions(tree: ast.Node, context: PlanningContext) -> None:
     """Refuse what must not run on one shard's node, because elsewhere it would be another: sequences, locks, …"""
     for call in calls_of(tree, context):
+        if call.builtin and call.name in _OF_THE_SESSION:
+            raise _refused(call, "is about the session's own connection", "Call it in a statement of its own.")
         if call.builtin and call.volatility == "v" and call.name not in _HARMLESS:
             raise _refused(
                 call,
@@ -184,9 +187,17 @@ class NodeNeeds:
 
 
 def node_needs(tree: ast.Node, context: PlanningContext) -> NodeNeeds:
-    """Volatile functions not known to be harmless act on something: on the home node, as a write."""
-    acting = any(call.volatility == "v" and call.name not in _HARMLESS_ON_A_NODE for call in calls_of(tree, context))
-    return NodeNeeds(Effect.WRITE if acting else Effect.READ, acting)
+    """Volatile functions not known to be harmless act on something: on the home node, as a write. Session-level
+    advisory locks are no write: they are held at once and whatever becomes of the transaction."""
+    acting = acting_functions(tree, context)
+    return NodeNeeds(Effect.WRITE if acting - _SESSION_LOCKS else Effect.READ, bool(acting))
+
+
+def acting_functions(tree: ast.Node, context: PlanningContext) -> frozenset[str]:
+    """The names of those that change something, as far as is known."""
+    return frozenset(
+        call.name for call in calls_of(tree, context) if call.volatility == "v" and call.name not in _HARMLESS_ON_A_NODE
+    )
 
 
 def _refused(call: Call, reason: str, hint: str) -> Refused:

@@ -10,6 +10,7 @@ from pglast import ast
 from pgproxy.errors import Refused
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import node_needs
+from pgproxy.planner.pins import pin_of, unpin_of
 from pgproxy.planner.plan import Effect, SqlTemplate, ToNode
 from pgproxy.planner.relations import Kind, Relation, classify_name, relations_of
 from pgproxy.planner.text import SourceText
@@ -25,7 +26,7 @@ def plan_on_node(statement: ast.Node, source: SourceText, context: PlanningConte
     _refuse_unsafe(relations)
     if _writes_reference_table(statement, context):
         raise Refused("writing to a reference table is not supported yet", "Write the same rows on every node.")
-    refuse_temporary(statement)
+    pin = pin_of(statement, context)
     needs = node_needs(statement, context)
     homes = [relation.node for relation in relations if relation.node is not None]
     if needs.home:
@@ -36,7 +37,8 @@ def plan_on_node(statement: ast.Node, source: SourceText, context: PlanningConte
             f"They are on {', '.join(sorted(set(homes)))}; use one statement for each.",
         )
     effect = Effect.WRITE if _writes(statement) else needs.effect
-    return ToNode(whole_text(source), effect, homes[0] if homes else None)
+    unpins = None if pin is not None else unpin_of(statement, context)
+    return ToNode(whole_text(source), effect, homes[0] if homes else None, pins=pin, unpins=unpins)
 
 
 def _writes(statement: ast.Node) -> bool:
@@ -60,15 +62,6 @@ def _refuse_unsafe(relations: tuple[Relation, ...]) -> None:
             raise Refused(
                 f'view "{relation.name}" reads a sharded table, and on a node it sees only part of it',
                 "Write the view's query into the statement.",
-            )
-
-
-def refuse_temporary(statement: ast.Node) -> None:
-    for node in walk(statement):
-        if isinstance(node, ast.RangeVar) and (node.relpersistence == "t" or node.schemaname == "pg_temp"):
-            raise Refused(
-                f'temporary table "{node.relname}" would belong to one connection, but many clients share it',
-                "Use an ordinary table, or a WITH query.",
             )
 
 

@@ -123,12 +123,23 @@ class ConfigCall:
     value: str | int
 
 
+class Pin(Enum):
+    """What cannot be moved from one connection to another: the session keeps the one that has it."""
+
+    TEMPORARY = "temporary table"
+    LISTEN = "LISTEN"
+    ADVISORY_LOCK = "advisory lock"
+    HELD_CURSOR = "held cursor"
+    BLOCK = "DO block"  # whose text speaks of one of these
+
+
 @dataclass(frozen=True, slots=True)
 class ToNode:
     """A statement without a sharded table: it runs unchanged on one node.
 
     `node` None: any node (the one already in the transaction, if there is one). `unsettles`: it may
     change settings unseen, so that no other session may have its connection. `sets`: it sets this for the session.
+    `pins`: it leaves this behind in its connection. `unpins`: it gives up all of this kind.
     """
 
     text: SqlTemplate
@@ -136,6 +147,48 @@ class ToNode:
     node: str | None = None
     unsettles: bool = False
     sets: ConfigCall | None = None
+    pins: Pin | None = None
+    unpins: Pin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """PREPARE. `types` are the parameters' types as written with their offsets in the client's text, `text` is the
+    statement itself, which begins at `offset`."""
+
+    name: str
+    types: tuple[tuple[str, int], ...]
+    text: str
+    offset: int
+
+
+class ValueKind(Enum):
+    """What a constant among EXECUTE's arguments is."""
+
+    STRING = auto()  # of no type yet: it takes the parameter's
+    INTEGER = auto()  # that fits int4
+    BOOLEAN = auto()
+    NULL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class PlainValue:
+    """A constant of EXECUTE in text format, None for NULL."""
+
+    kind: ValueKind
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """EXECUTE. `values`: each argument that is a plain constant, None for one that a node must compute. `arguments`
+    is all of them as written, from `offset` on; `node` is the only one that can compute them, None: any."""
+
+    name: str
+    values: tuple[PlainValue | None, ...]
+    arguments: str
+    offset: int
+    node: str | None = None
 
 
 class TransactionAction(Enum):
@@ -215,7 +268,20 @@ class Empty:
     """Nothing but white space and comments."""
 
 
-Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Deallocate | Explain | Status | Several | Empty
+Plan = (
+    Sharded
+    | ToNode
+    | TransactionControl
+    | SetSetting
+    | DiscardAll
+    | Deallocate
+    | Prepare
+    | Execute
+    | Explain
+    | Status
+    | Several
+    | Empty
+)
 
 
 @dataclass(slots=True)

@@ -19,9 +19,11 @@ from pgproxy.planner.parameters import routing_reader, routing_text
 from pgproxy.planner.plan import (
     DiscardAll,
     Empty,
+    Execute,
     Explain,
     Plan,
     Planned,
+    Prepare,
     SetSetting,
     Several,
     Sharded,
@@ -187,7 +189,7 @@ class Planner:
         context = PlanningContext(self._shard_map, self._facts, self._placements)
         self.cache.misses += 1
         planned, extra_literals = self._plan_statement(source, context, start)
-        if may_cache:
+        if may_cache and not isinstance(planned.plan, _SELDOM_ALIKE):
             self._remember(sql, template, source, start, context, planned, extra_literals)
         return planned
 
@@ -201,7 +203,9 @@ class Planner:
             planned_text = SourceText(f"{source.sql} LIMIT {limit + 1}", template=None if source.faithful else "")
         plan = plan_statement(planned_text, context)
         arguments = Arguments(planned_text.literal_texts + _unknown(source.parameters))
-        planned = Planned(_moved(plan, start), arguments, limit, parameters=source.parameters)
+        # The parameters of PREPARE are those of what it prepares.
+        parameters = 0 if isinstance(plan, _SELDOM_ALIKE) else source.parameters
+        planned = Planned(_moved(plan, start), arguments, limit, parameters=parameters)
         return planned, arguments.literals[len(source.literals) :]
 
     def _limit_for(self, source: SourceText, context: PlanningContext) -> int | None:
@@ -265,6 +269,9 @@ class Planner:
 
 _STATUS = re.compile(r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)*+status\s*+(?:;\s*+)*+", re.IGNORECASE)
 
+# Texts with the values in them, and cheap to plan.
+_SELDOM_ALIKE = (Prepare, Execute)
+
 _WAYS: dict[type, str] = {
     Sharded: "sharded",
     ToNode: "one node",
@@ -321,6 +328,11 @@ def _moved(plan: Plan, distance: int) -> Plan:
             return replace(plan, text=moved(plan.text, distance))
         case Explain():
             return replace(plan, plan=moved_plan(plan.plan, distance))
+        case Prepare():
+            types = tuple((text, offset + distance) for text, offset in plan.types)
+            return replace(plan, types=types, offset=plan.offset + distance)
+        case Execute():
+            return replace(plan, offset=plan.offset + distance)
     return plan
 
 

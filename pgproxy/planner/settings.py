@@ -112,6 +112,16 @@ def check_setting(name: str, value: str) -> None:
         raise Refused(f'client_encoding "{value}" is not supported', "Use UTF8.")
     if name == "transform_null_equals" and value not in OFF:
         raise Refused("transform_null_equals is not supported: x = NULL is never true", "Write x IS NULL.")
+    if name == "search_path" and "pg_temp" in value:
+        raise Refused(
+            "a search_path with pg_temp is not supported: a table could become temporary unseen",
+            "Leave pg_temp out: it comes first anyway.",
+        )
+    if name == "idle_session_timeout" and _NOT_ZERO.search(value):
+        raise Refused(
+            "idle_session_timeout is not supported: it would end connections that other clients use",
+            "Limit idle clients in the client's own pool.",
+        )
     if name == "extra_float_digits" and _is_below_one(value):
         raise Refused(
             "extra_float_digits below 1 is not supported: floats are compared across shards by what is shown of them",
@@ -159,6 +169,7 @@ def _config_argument(node: ast.Node) -> str | int | bool | None:
     return bool(constant.boolval) if isinstance(constant, ast.Boolean) else None
 
 
+_NOT_ZERO = re.compile(r"[1-9]")
 _ZERO_OR_LESS = re.compile(r"\s*(?:[+-]?0[xo]?0*|-0[xo][0-9a-f]+)\s*")
 
 
@@ -175,7 +186,8 @@ def plan_show(_statement: ast.VariableShowStmt, source: SourceText, _context: Pl
 
 
 def plan_discard(statement: ast.DiscardStmt, source: SourceText, _context: PlanningContext) -> DiscardAll | ToNode:
-    """Temporary tables and sequence state are never kept, so that discarding them on any node is as good."""
+    """A session with temporary tables has its own connection, which is the one that is asked. Any other has none to
+    discard, nor sequence state."""
     if statement.target == enums.DiscardMode.DISCARD_ALL:
         return DiscardAll()
     return ToNode(whole_text(source), Effect.READ)

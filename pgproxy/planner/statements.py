@@ -24,7 +24,9 @@ from pgproxy.planner.definitions import (
 )
 from pgproxy.planner.functions import check_any_functions, check_routed_functions
 from pgproxy.planner.on_node import DATA_MODIFYING, plan_on_node, verbatim_text, whole_text
+from pgproxy.planner.pins import plan_listen, plan_notify, plan_unlisten
 from pgproxy.planner.plan import Effect, Explain, Plan, Sharded, ToNode, moved_plan
+from pgproxy.planner.prepare import plan_execute, plan_prepare
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.select import plan_select
 from pgproxy.planner.settings import (
@@ -152,7 +154,7 @@ def _plan_explain(statement: ast.ExplainStmt, source: SourceText, context: Plann
     plan = plan_statement(_explained(source, start, context), context)
     if isinstance(plan, ToNode):
         effect = plan.effect if analyze else Effect.READ
-        return ToNode(whole_text(source), effect, plan.node)
+        return ToNode(whole_text(source), effect, plan.node, pins=plan.pins if analyze else None)
     assert isinstance(plan, Sharded)
     if options.get("format", "text") != "text":
         raise Refused("EXPLAIN of a sharded statement has no other format than TEXT", "Leave FORMAT out.")
@@ -184,17 +186,11 @@ def _explained_from(source: SourceText, has_options: bool) -> int:
 
 # --- the tables -----------------------------------------------------------------------------------------------
 
-_PREPARED = "Let the driver prepare statements by the protocol."
 _CURSOR = "Fetch the rows of a plain SELECT; they are streamed."
-_PUBSUB = "LISTEN and NOTIFY do not pass through the proxy; connect to a node for them."
 
 _REFUSED: dict[type, tuple[str, str]] = {
-    ast.PrepareStmt: ("PREPARE", _PREPARED),
-    ast.ExecuteStmt: ("EXECUTE", _PREPARED),
     ast.DeclareCursorStmt: ("DECLARE CURSOR", _CURSOR),
     ast.FetchStmt: ("FETCH", _CURSOR),
-    ast.ListenStmt: ("LISTEN", _PUBSUB),
-    ast.NotifyStmt: ("NOTIFY", _PUBSUB),
     ast.CopyStmt: ("COPY", "Use SELECT and INSERT, or COPY on a node."),
     ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
     ast.CreateFunctionStmt: ("CREATE FUNCTION", ON_EVERY_NODE),
@@ -243,9 +239,13 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.VariableShowStmt: plan_show,
     ast.DiscardStmt: plan_discard,
     ast.DeallocateStmt: plan_deallocate,
-    # Nothing that these end can have begun: any node has the right answer.
+    # Nothing that it ends can have begun: any node has the right answer.
     ast.ClosePortalStmt: plan_show,
-    ast.UnlistenStmt: plan_show,
+    ast.ListenStmt: plan_listen,
+    ast.UnlistenStmt: plan_unlisten,
+    ast.NotifyStmt: plan_notify,
+    ast.PrepareStmt: plan_prepare,
+    ast.ExecuteStmt: plan_execute,
     ast.ExplainStmt: _plan_explain,
     ast.DropStmt: plan_drop,
     ast.GrantStmt: plan_grant,

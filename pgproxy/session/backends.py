@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.planner.plan import Pin
 from pgproxy.session.client import Client
+from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
 from pgproxy.session.settings import NO_SETTINGS, Settings, changes
@@ -24,19 +26,25 @@ class Backends:
         self.node_user = ""  # as whom the nodes know the session, where that is the client's user
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
+        self.pins = Pins(client)
         self.waiting = False
         self._client = client
         self._services = services
         self._cancelled = False
 
     async def lease(self, node: str) -> BackendConnection:
-        """A clean connection to the node with this session's settings in force."""
+        """A clean connection to the node with this session's settings in force: the one that the session keeps
+        there, if it has one that is not in use."""
+        pinned = self.pins.by_node.get(node)
+        if pinned is not None and pinned not in self.held:
+            return await self._take_pinned(pinned)
         failure = self._services.why_down(node)
         if failure is not None:
             raise failure
         pool = self.pools[node]
         connection = pool.try_lease() or await self._queue(pool)
         self.held[connection] = pool
+        connection.on_closed = self._client.wake
         if connection.applied is not self.settings and connection.applied != self.settings:
             try:
                 await self.apply_settings(connection)
@@ -48,14 +56,81 @@ class Backends:
 
     def give_back(self, connection: BackendConnection) -> None:
         pool = self.held.pop(connection, None)
-        if pool is not None:
-            pool.release(connection)
+        if pool is None:
+            return
+        if connection in self.pins:
+            self._end_what_runs(connection, pool)
+            return
+        connection.on_closed = None
+        pool.release(connection)
 
     def give_back_all(self) -> None:
         """The session ends: what still runs is cancelled, open transactions are rolled back by the pool."""
         for connection, pool in list(self.held.items()):
-            pool.cancel_running(connection)
+            if connection not in self.pins:
+                pool.cancel_running(connection)
             self.give_back(connection)
+        self.pins.close()
+
+    # Keeping
+
+    def pin(self, connection: BackendConnection, reason: Pin) -> bool:
+        """Keep this connection, which the session has in use, until `unpin_all` or the session's end. True when
+        the reason is new. Raises 53300 when too many connections are kept."""
+        connection.on_closed = self._client.wake
+        return self.pins.pin(connection, self.held[connection], reason)
+
+    def note_committed(self) -> None:
+        """A transaction, or a statement outside of one, is through: what it has given up need not be kept."""
+        for connection in self.pins.committed():
+            if connection not in self.held:
+                connection.on_closed = None
+                self.pins.unpin(connection)
+
+    async def discard_pinned(self) -> None:
+        """DISCARD ALL: all that was kept is gone when this returns."""
+        for node in list(self.pins.by_node):
+            connection = await self.lease(node)
+            try:
+                await self.execute(connection, "DISCARD ALL")
+            finally:
+                connection.distrust()
+                self.give_back(connection)
+        self.pins.close()
+
+    def _end_what_runs(self, connection: BackendConnection, pool: NodePool) -> None:
+        """Nobody wants the rest of what runs on a pinned connection; whoever needs it next waits for that."""
+        if connection.busy:
+            connection.discard()
+            pool.cancel_running(connection)
+
+    async def _take_pinned(self, connection: BackendConnection) -> BackendConnection:
+        """As clean as one from the pool, but for what the session keeps there."""
+        self.held[connection] = self.pins.pool_of(connection)
+        try:
+            connection.resume_reading()
+            while (connection.busy or connection.cancels_running) and not connection.closed:
+                await self._client.wait()
+                self.check_cancelled()
+            if connection.closed:
+                raise connection.failure
+            if connection.status != IDLE:
+                await self.execute(connection, "ROLLBACK")
+            if connection.distrusted:
+                await self._restore(connection)
+            if connection.applied != self.settings:
+                await self.apply_settings(connection)
+                self.check_cancelled()
+        except BaseException:
+            self.give_back(connection)
+            raise
+        return connection
+
+    async def _restore(self, connection: BackendConnection) -> None:
+        """Its settings are not known any more: back to the node's defaults, and then to the session's."""
+        await self.execute(connection, "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
+        connection.applied = NO_SETTINGS
+        connection.distrusted = False
 
     async def finish(self, exchange: Exchange) -> None:
         """Wait for the end of an exchange; raise its error."""

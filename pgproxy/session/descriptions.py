@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pgproxy.planner.plan import Explain, Planned, Sharded, Status, ToNode, sql_for
+from pgproxy.backend.exchange import ServerError
+from pgproxy.planner.plan import Explain, Planned, Sharded, SqlTemplate, Status, ToNode, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
 from pgproxy.session.portals import Prepared
+from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.transactions import Transactions
+from pgproxy.shardmap.model import Shard
 from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, parse_row_description
 
@@ -44,15 +47,19 @@ class Descriptions:
             prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
             sharded = plan.plan if isinstance(plan, Explain) else plan
             shards = sharded.table.shards
-            shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
-            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
+            up = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
+            shard: Shard | None = up
+            node, sql = up.node, prefix + sql_for(sharded.route, up, statement.planned.arguments)
+            template: SqlTemplate = sharded.route
         else:
             assert isinstance(plan, ToNode)
+            shard, template, prefix = None, plan.text, ""
             node = plan.node or self._transactions.preferred_node() or self._services.any_node()
             sql = sql_for(plan.text, None, statement.planned.arguments)
         key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
         current = self._transactions.current
-        known = self._services.descriptions.get(key) if current is None else None
+        shared = current is None and not self._backends.pins  # its temporary tables are nobody else's
+        known = self._services.descriptions.get(key) if shared else None
         if known is not None:
             return known
         joined = current.joined.get(node) if current is not None and not current.failed else None
@@ -61,11 +68,16 @@ class Descriptions:
             exchange = connection.describe(sql, statement.types, self._client.wake)
             await self._backends.finish(exchange)
             description = Description(exchange.parameter_types, exchange.description)
+        except ServerError as error:
+            if error.position is not None:
+                inside = error.position - len(prefix)
+                error.position = client_position(inside, template, shard, statement.planned.arguments)
+            raise
         finally:
             if joined is None:
                 self._backends.give_back(connection)
             else:
                 self._transactions.leave(connection)
-        if current is None:  # what a transaction has created is nobody else's yet
+        if shared:  # what a transaction has created is nobody else's yet
             self._services.descriptions.put(key, description)
         return description

@@ -14,13 +14,14 @@ from dataclasses import replace
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
-from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.parameters import repeated_parameters
-from pgproxy.planner.plan import Empty, Explain, Planned, Scatter, Several, Sharded
+from pgproxy.planner.plan import Empty, Execute, Explain, Planned, Scatter, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.bound_route import BoundRoute
-from pgproxy.session.call import BoundCall
+from pgproxy.session.call import BoundCall, Call
 from pgproxy.session.client import Client
+from pgproxy.session.description import Description
 from pgproxy.session.descriptions import Descriptions
 from pgproxy.session.pipeline import Pipeline
 from pgproxy.session.portals import Owed, Portal, Prepared
@@ -31,11 +32,12 @@ from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import extended as wire
 from pgproxy.wire.messages import SYNC, command_complete
-from pgproxy.wire.rows import row_description
+from pgproxy.wire.rows import Column, row_description
 from pgproxy.wire.sequences import BoundSequence
 
 __all__ = ["Extended", "Portal", "Prepared"]
 
+MOST_STATEMENTS = 10_000  # of one client
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _LONGEST_SHORT = 16_384  # planning a longer text costs more than the short way saves
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
@@ -112,6 +114,46 @@ class Extended:
             self._statements.clear()
         elif self._statements.pop(name, None) is None:
             raise ProxyError("26000", f'prepared statement "{name}" does not exist')
+
+    # For PREPARE and EXECUTE
+
+    async def keep(self, statement: Prepared) -> None:
+        """PREPARE: a statement that nodes find right."""
+        await self._description_of(statement)
+        if statement.name in self._statements:
+            raise ProxyError("42P05", f'prepared statement "{statement.name}" already exists')
+        self._check_room()
+        self._statements[statement.name] = statement
+
+    async def known(self, name: str) -> tuple[Prepared, Description]:
+        """Raises 26000."""
+        statement = self._statements.get(name)
+        if statement is None:
+            raise ProxyError("26000", f'prepared statement "{name}" does not exist')
+        self._renew(statement)
+        return statement, await self._description_of(statement)
+
+    async def run_prepared(self, statement: Prepared, values: tuple[bytes | None, ...], call: Call) -> None:
+        """EXECUTE with these values, in text format."""
+        portal = Portal(statement, wire.Bind("", statement.name, (), values, ()))
+        planned, types = await self._with_values(portal)
+        bound = BoundStatement(
+            sql="",
+            types=types,
+            parameter_formats=(),
+            values=values,
+            result_formats=call.result_formats,
+            lasting=True,
+            describe=call.describe and statement.description is not None and statement.description.columns is not None,
+            max_rows=call.max_rows,
+        )
+        await self._run_fresh(planned, BoundCall(bound, None, None, self._client.send), statement)
+
+    def _check_room(self) -> None:
+        if len(self._statements) >= MOST_STATEMENTS:
+            raise ProxyError(
+                "53400", "too many prepared statements", hint="DEALLOCATE those that are not needed any more."
+            )
 
     # The short way
 
@@ -235,8 +277,9 @@ class Extended:
         statement = Prepared(message.name, message.sql, message.parameter_types, planned, planner, accepted=False)
         if message.name in self._statements:
             await self._settle()
-            await self._descriptions.of(statement)  # PostgreSQL looks at the name last
+            await self._description_of(statement)  # PostgreSQL looks at the name last
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
+        self._check_room()
         self._statements[message.name] = statement
         self._owed.append(Owed(wire.parse_complete(), parsed=statement))
 
@@ -305,6 +348,8 @@ class Extended:
     async def _run(self, portal: Portal, max_rows: int, relay: Relay | None = None) -> None:
         """`relay`: it is under way there, up to its Sync."""
         statement = portal.statement
+        if isinstance(statement.planned.plan, Execute):
+            await self._settle()  # what it describes is another statement's, in the formats that were bound
         taken = self._take_owed(portal)
         await self._settle()
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
@@ -314,7 +359,7 @@ class Extended:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = max_rows > 0 and self._transactions.current is not None
         if not statement.for_nodes:
-            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), describe=describe)
+            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), max_rows, describe=describe)
             return
         try:
             planned, types = await self._with_values(portal)
@@ -369,7 +414,9 @@ class Extended:
     async def _run_again(self, portal: Portal, name: str) -> None:
         """A portal that gives rows has none left; any other runs once."""
         await self._settle()
-        if (await self._descriptions.of(portal.statement)).columns is None:
+        if isinstance(portal.statement.planned.plan, Execute):
+            raise Refused("fetching the rows of EXECUTE in parts is not supported", "Fetch all rows at once.")
+        if (await self._description_of(portal.statement)).columns is None:
             raise ProxyError("55000", f'portal "{name}" cannot be run')
         self._transactions.check_alive()
         self._client.send(command_complete(tag_without_rows(portal.statement.sql)))
@@ -400,18 +447,20 @@ class Extended:
         self._portal_count += 1
         return f"pgproxy_{self._portal_count}"
 
-    async def _run_here(self, portal: Portal, replies: bytes, *, describe: bool) -> None:
+    async def _run_here(self, portal: Portal, replies: bytes, max_rows: int, *, describe: bool) -> None:
         """A statement that the proxy answers itself."""
         statement, bind = portal.statement, portal.bind
         if statement.asks_node:
-            await self._descriptions.of(statement)
+            await self._description_of(statement)
         statement.accepted = True
         self._client.send(replies)
         if describe:
-            columns = (await self._descriptions.of(portal.statement)).columns
+            columns = (await self._description_of(portal.statement)).columns
             self._client.send(wire.no_data() if columns is None else row_description(columns))
         planned, types = await self._with_values(portal)
-        bound = BoundStatement("", types, bind.parameter_formats, bind.values, (), describe=False)
+        bound = BoundStatement(
+            "", types, bind.parameter_formats, bind.values, bind.result_formats, describe=False, max_rows=max_rows
+        )
         await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
 
     async def _with_values(self, portal: Portal) -> tuple[Planned, tuple[int, ...]]:
@@ -427,10 +476,10 @@ class Extended:
         if statement.open_types and (
             any(bind.format_of(at) == wire.BINARY for at in statement.open_types) or repeated_parameters(statement.sql)
         ):
-            types = (await self._descriptions.of(statement)).parameter_types
+            types = (await self._description_of(statement)).parameter_types
         planned = self._bound(statement, bind, types)
         if statement.open_types and types is statement.types and _needs_several_shards(planned):
-            types = (await self._descriptions.of(statement)).parameter_types
+            types = (await self._description_of(statement)).parameter_types
             planned = self._bound(statement, bind, types)
         return planned, types
 
@@ -460,9 +509,9 @@ class Extended:
         owed, self._owed = self._owed, []
         for item in owed:
             if item.parsed is not None and not item.parsed.accepted:
-                await self._descriptions.of(item.parsed)
+                await self._description_of(item.parsed)
             if item.bound is not None and len(item.bound.bind.result_formats) > 1:
-                columns = (await self._descriptions.of(item.bound.statement)).columns
+                columns = (await self._description_of(item.bound.statement)).columns
                 if columns is not None:
                     wire.check_result_formats(item.bound.bind.result_formats, len(columns))
             if isinstance(item.described, Prepared):
@@ -472,23 +521,35 @@ class Extended:
             self._client.send(item.reply)
 
     async def _describe_statement(self, statement: Prepared) -> None:
-        description = await self._descriptions.of(statement)
+        description = await self._description_of(statement)
         if description.columns is not None:
             self._transactions.check_alive()
         rows = wire.no_data() if description.columns is None else row_description(description.columns)
         self._client.send(wire.parameter_description(description.parameter_types) + rows)
 
     async def _describe_portal(self, portal: Portal) -> None:
-        columns = (await self._descriptions.of(portal.statement)).columns
+        columns = (await self._description_of(portal.statement)).columns
         if columns is None:
             self._client.send(wire.no_data())
             return
         self._transactions.check_alive()
         formats = portal.bind.result_formats
-        wire.check_result_formats(formats, len(columns))
-        self._client.send(
-            row_description([replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns)])
-        )
+        self._client.send(row_description(_in_formats(columns, formats)))
+
+    # Descriptions
+
+    async def _description_of(self, statement: Prepared) -> Description:
+        plan = statement.planned.plan
+        if isinstance(plan, Execute):
+            return await self._description_of_execute(plan)
+        return await self._descriptions.of(statement)
+
+    async def _description_of_execute(self, plan: Execute) -> Description:
+        """The rows of what it executes now."""
+        if plan.name not in self._statements:
+            return Description((), None)
+        _, description = await self.known(plan.name)
+        return Description((), description.columns)
 
     # Names
 
@@ -511,6 +572,11 @@ class Extended:
             return self._portals[name]
         except KeyError:
             raise ProxyError("34000", f'portal "{name}" does not exist') from None
+
+
+def _in_formats(columns: tuple[Column, ...], formats: tuple[int, ...]) -> tuple[Column, ...]:
+    wire.check_result_formats(formats, len(columns))
+    return tuple(replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns))
 
 
 def _needs_several_shards(planned: Planned) -> bool:

@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from struct import Struct
 from typing import TypeVar
 
+from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
-from pgproxy.planner.plan import Planned, Several, Sharded
+from pgproxy.planner.plan import Execute, Planned, Prepare, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
 from pgproxy.session.relay import Relay
 from pgproxy.session.services import Services
+from pgproxy.session.sql_prepared import SqlPrepared
 from pgproxy.session.start_up import Identity, check_encryption, first_message, identify, log_in, take_settings
 from pgproxy.session.statements import Statements
-from pgproxy.session.transactions import Transactions
+from pgproxy.session.transactions import ENDS_SESSION, Transactions
 from pgproxy.wire import messages
 from pgproxy.wire.sequences import SEQUENCE_STARTS, ends_with_sync, read_sequence
 
@@ -48,6 +50,7 @@ class Session:
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._started_at = 0.0
+        self.backends.pins.pid = pid
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
@@ -55,6 +58,8 @@ class Session:
             client, services, self.backends, self.transactions, self._runner, self._plan, self._ran_ahead
         )
         self._runner.on_deallocate = extended.deallocate
+        prepared = SqlPrepared(client, services, self.transactions, self.backends, extended, self._plan, pid)
+        self._runner.add_runners({Prepare: prepared.prepare, Execute: prepared.execute})
 
     async def converse(self) -> None:
         """The whole conversation. Never raises but for our own bugs."""
@@ -158,6 +163,7 @@ class Session:
 
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
+        self._look_at_nodes()
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
@@ -167,11 +173,22 @@ class Session:
         finally:
             self.client.shortcut = None
 
+    def _look_at_nodes(self) -> None:
+        """What has come from the nodes unasked: the end of the session, notifications."""
+        transactions, pins = self.transactions, self.backends.pins
+        lost = (pins.failure if pins else None) or transactions.timed_out
+        if lost is not None:
+            raise lost
+        if pins.notifications and transactions.current is None:
+            pins.deliver()
+            self.client.flush()
+
     # The short way
 
     def _may_take_shortcut(self) -> bool:
         return (
             self.transactions.current is None
+            and not self.backends.pins
             and self.client.reader.empty
             and not self.client.slow
             and not self._services.draining
@@ -394,6 +411,10 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
+        if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
+            raise error  # the node has ended the session, as one PostgreSQL would
+        if self.backends.pins and (lost := self.backends.pins.failure) is not None:
+            raise lost  # and with it what the session kept there
         self._send_error(error)
         await self.transactions.fail()
 
@@ -403,6 +424,8 @@ class Session:
 
     def _send_ready(self) -> None:
         self.backends.reported.tell()
+        if self.backends.pins.notifications and self.transactions.current is None:
+            self.backends.pins.deliver()
         self.client.send(messages.ready_for_query(self.transactions.status))
         self.client.flush()
 

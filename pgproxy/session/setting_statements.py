@@ -15,6 +15,7 @@ from pgproxy.session.transaction import Entry, Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
 
+_NO_RESET_ALL = frozenset({"role", "session_authorization"})  # PostgreSQL's GUC_NO_RESET_ALL
 _RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -48,23 +49,24 @@ class SettingStatements:
         self._services.metrics.local += 1
         if self._transactions.current is not None:
             raise ProxyError("25001", "DISCARD ALL cannot run inside a transaction block")
-        await self._back_to_defaults()
+        await self._backends.discard_pinned()
+        await self._back_to(self._backends.defaults)
         self._client.send(command_complete("DISCARD ALL"))
 
     async def _reset(self, plan: SetSetting) -> None:
         backends = self._backends
         if plan.name is None:
-            await self._back_to_defaults()
+            kept = {name: text for name, text in backends.settings.items() if name in _NO_RESET_ALL}
+            await self._back_to({**backends.defaults, **kept})
             return
         # A value from the start-up packet is what RESET goes back to.
         sql = backends.defaults.get(plan.name, plan.text)
         await self._change(sql, without_setting(backends.settings, plan.name, backends.defaults))
 
-    async def _back_to_defaults(self) -> None:
-        backends = self._backends
-        sql = changes(backends.settings, backends.defaults)
+    async def _back_to(self, wanted: Settings) -> None:
+        sql = changes(self._backends.settings, wanted)
         if sql:
-            await self._change(sql, backends.defaults)
+            await self._change(sql, wanted)
 
     async def _change(self, sql: str, settings: Settings) -> None:
         """Run it on every node of the transaction, or on any one; then `settings` are the session's."""
@@ -124,6 +126,4 @@ class SettingStatements:
             else:
                 await self._backends.execute(connection, sql)
         finally:
-            if connection.status != ord("I"):
-                connection.close()  # an error inside BEGIN … ROLLBACK left it in the failed transaction
-            self._backends.give_back(connection)
+            self._backends.give_back(connection)  # which an error may have left inside BEGIN … ROLLBACK

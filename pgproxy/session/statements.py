@@ -24,6 +24,7 @@ from pgproxy.planner.plan import (
     Effect,
     Empty,
     Explain,
+    Pin,
     Planned,
     Scatter,
     SetSetting,
@@ -103,6 +104,10 @@ class Statements:
             Empty: self._empty,
         }
 
+    def add_runners(self, runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]]) -> None:
+        """Others run plans of these types."""
+        self._runners = {**self._runners, **runners}
+
     async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
         """A routed statement whose answer turned out not to be simple."""
         try:
@@ -139,7 +144,9 @@ class Statements:
         self._services.metrics.to_node += 1
         value = None if plan.sets is None else _config_value(plan.sets, call)
         node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-        await self._on_one(node, plan.text, None, planned, plan.effect, call, unsettles=plan.unsettles)
+        await self._on_one(node, plan.text, None, planned, plan.effect, call, unsettles=plan.unsettles, pins=plan.pins)
+        if plan.unpins is not None:
+            self._given_up(plan.unpins)
         if plan.sets is not None and value is not None:
             await self._settings.keep(plan.sets.name, value)
 
@@ -153,21 +160,41 @@ class Statements:
         call: Call,
         *,
         unsettles: bool = False,
+        pins: Pin | None = None,
     ) -> None:
         """Run on one node and let its messages through as they come."""
         if planned.default_limit is not None:
-            await self._limited(node, template, shard, planned, call)
+            await self._limited(node, template, shard, planned, call, pins)
             return
         connection = await self._transactions.enter(node, effect)
         if unsettles:
             connection.distrust()
+        newly_pinned = False
         try:
+            newly_pinned = pins is not None and self._backends.pin(connection, pins)
             sql = sql_for(template, shard, planned.arguments)
             await self._splice(call.send(connection, sql, Mode.SPLICE, self._client.wake), call)
         except ServerError as error:
+            if newly_pinned and pins is not None:
+                self._not_pinned(pins)
             raise with_client_position(error, template, shard, planned.arguments) from None
         finally:
             self._transactions.leave(connection)
+            if pins is not None and self._transactions.current is None:
+                self._backends.note_committed()
+
+    def _not_pinned(self, pin: Pin) -> None:
+        """The statement has failed. Locks that it got before stay all the same, and DO may have committed."""
+        if self._transactions.current is None and pin not in (Pin.ADVISORY_LOCK, Pin.BLOCK):
+            self._backends.pins.forget(pin)
+
+    def _given_up(self, pin: Pin) -> None:
+        """In an explicit transaction a ROLLBACK TO could bring it back: such a one goes on keeping its connection."""
+        current = self._transactions.current
+        if current is None or current.implicit:
+            self._backends.pins.give_up(pin)
+        if current is None:
+            self._backends.note_committed()
 
     async def _splice(self, exchange: Exchange, call: Call) -> None:
         """Hand the node's messages on. The last piece leaves together with what the session says behind it."""
@@ -201,12 +228,20 @@ class Statements:
         return exchange
 
     async def _limited(
-        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, call: Call
+        self,
+        node: str,
+        template: SqlTemplate,
+        shard: Shard | None,
+        planned: Planned,
+        call: Call,
+        pins: Pin | None,
     ) -> None:
         """A statement to which the proxy added LIMIT `default_limit` + 1, cut at `default_limit`."""
         _check_whole(call)
         connection = await self._transactions.enter(node, Effect.READ)
         try:
+            if pins is not None:
+                self._backends.pin(connection, pins)
             sql = sql_for(template, shard, planned.arguments)
             exchange = call.send(connection, sql, Mode.ROWS, self._client.wake)
             source = ExchangeSource(exchange, self._client)

@@ -20,6 +20,7 @@ from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.transaction import Transaction
 from pgproxy.wire.messages import notice_response
 
+ENDS_SESSION = frozenset({"25P03", "25P04"})  # idle_in_transaction_session_timeout, transaction_timeout
 _FAILED = ord("E")
 _IDLE = ord("I")
 _ALLOWED_WHEN_FAILED = frozenset({TransactionAction.COMMIT, TransactionAction.ROLLBACK, TransactionAction.ROLLBACK_TO})
@@ -95,7 +96,10 @@ class Transactions:
             self.current.failed = True
 
     def preferred_node(self) -> str | None:
-        """A node that the transaction has touched already, for statements that any node can answer."""
+        """For statements that any node can answer: the node where the session keeps a connection, since they may
+        be about what it has there; else one that the transaction has touched already."""
+        if self._backends.pins:
+            return next(iter(self._backends.pins.by_node))
         return next(iter(self.current.joined), None) if self.current is not None else None
 
     # Statements
@@ -249,10 +253,13 @@ class Transactions:
             await self._undo(transaction)
             return tag
         self._end(transaction)
+        if self._backends.pins:
+            self._backends.note_committed()
         return tag
 
     async def _undo(self, transaction: Transaction) -> None:
         """ROLLBACK wherever the transaction is still open, and the settings from before it."""
+        self._backends.pins.rolled_back()
         for node in list(transaction.joined):
             await self._undo_on(transaction, node)
         self._backends.settings = transaction.settings_before
@@ -272,6 +279,14 @@ class Transactions:
             self._backends.reported.relay(exchange.asides)
         connection.applied = transaction.applied_before.pop(node)
         self._backends.give_back(connection)
+
+    @property
+    def timed_out(self) -> ProxyError | None:
+        """A node has ended the session there, by a timeout for sessions in a transaction."""
+        if self.current is None:
+            return None
+        failures = (connection.failure for connection in self.current.joined.values() if connection.closed)
+        return next((failure for failure in failures if failure.sqlstate in ENDS_SESSION), None)
 
     def _end(self, transaction: Transaction) -> None:
         for connection in transaction.joined.values():

@@ -131,6 +131,11 @@ def command_complete(tag: str) -> bytes:
     return _message(b"C", tag.encode() + b"\0")
 
 
+def notification_response(pid: int, rest: bytes) -> bytes:
+    """NotificationResponse; `rest` is channel and payload as a node has sent them."""
+    return _message(b"A", pid.to_bytes(4, "big") + rest)
+
+
 def empty_query_response() -> bytes:
     """EmptyQueryResponse."""
     return b"I\0\0\0\4"
@@ -240,6 +245,13 @@ def parse_backend_key_data(payload: bytes) -> tuple[int, bytes]:
     """(process id, secret key) of a BackendKeyData."""
     if len(payload) < 8:
         _malformed("BackendKeyData")
+    return int.from_bytes(payload[:4], "big"), payload[4:]
+
+
+def parse_notification(payload: bytes) -> tuple[int, bytes]:
+    """(process id, channel and payload as they stand) of a NotificationResponse."""
+    if len(payload) < 6 or payload[-1:] != b"\0":
+        _malformed("NotificationResponse")
     return int.from_bytes(payload[:4], "big"), payload[4:]
 
 

@@ -63,11 +63,13 @@ class MadeView:
         NodeView("north", False, 60.0, 59.0, None, 3, "no answer within 1 s"),
     )
     pools: Sequence[PoolView] = (
-        PoolView("west", 3, 1, 2, 4, 20, 0.25, "librarian"),
+        PoolView("west", 3, 1, 2, 4, 20, 0.25, "librarian", 1),
         PoolView("north", 0, 0, 0, 0, 20, None, "librarian"),
     )
     clients: Sequence[ClientView] = (
-        ClientView(7, "alice", "library_system", "psql", "127.0.0.1:5", "active", 0.0, 9, ("west", "north")),
+        ClientView(
+            7, "alice", "library_system", "psql", "127.0.0.1:5", "active", 0.0, 9, ("west", "north"), ("LISTEN",)
+        ),
     )
     plans: Sequence[PlanView] = (PlanView("SELECT * FROM books WHERE branch = $1", "route", "books", 42),)
 
@@ -108,12 +110,12 @@ def test_shards() -> None:
 
 def test_pools_clients_plans_version() -> None:
     assert answer("SHOW POOLS", VIEW).rows == [
-        ("west", "3", "1", "2", "4", "20", "0.250", "librarian"),
-        ("north", "0", "0", "0", "0", "20", None, "librarian"),
+        ("west", "3", "1", "2", "4", "20", "0.250", "librarian", "1"),
+        ("north", "0", "0", "0", "0", "20", None, "librarian", "0"),
     ]
     assert answer("SHOW CLIENTS", VIEW).rows == [
         ("7", "alice", "library_system", "psql", "127.0.0.1:5", "active", "1970-01-01 00:00:00.000+00", "9",
-         "west, north")
+         "west, north", "LISTEN")
     ]  # fmt: skip
     assert answer("SHOW PLANS", VIEW).rows == [("SELECT * FROM books WHERE branch = $1", "route", "books", "42")]
     assert answer("SHOW VERSION", VIEW).rows == [("1.2.3", "library", "postgresql", "18.0")]
@@ -211,7 +213,8 @@ def test_encode() -> None:
         ("size", 20, 8),
     ]
     assert first[0] == ord("T")
-    assert [fields_of(b"D" + bytes(4) + payload)[-2] for _, payload in rows] == [b"0.250", None]
+    found = [fields_of(b"D" + bytes(4) + payload)[-3:] for _, payload in rows]
+    assert found == [[b"0.250", b"librarian", b"1"], [None, b"librarian", b"0"]]
     assert (last[0], parse_command_complete(last[1])) == (ord("C"), "SHOW")
 
 

@@ -172,3 +172,35 @@ def test_many_at_once(sides: Sides) -> None:
             return [rows(answer) for answer in answers]
 
     sides.alike(lambda side: asyncio.run(ask(side)))
+
+
+def test_listeners_temporary_tables_and_locks_over_a_pool(sides: Sides) -> None:
+    """What asyncpg's pool says when it takes a connection back ends listening and gives up locks."""
+
+    async def ask(side: Side) -> Any:
+        async with asyncpg.create_pool(side.url(), min_size=2, max_size=3) as pool:
+            heard: asyncio.Queue[tuple[str, str, bool]] = asyncio.Queue()
+            async with pool.acquire() as listener, pool.acquire() as speaker:
+                own = listener.get_server_pid()
+
+                def hear(_: Any, pid: int, channel: str, payload: str) -> None:
+                    heard.put_nowait((channel, payload, pid == own))
+
+                await listener.add_listener("shelf", hear)
+                await speaker.execute("NOTIFY shelf, 'one'")
+                found: list[Any] = [await asyncio.wait_for(heard.get(), 20)]
+                await listener.execute("SELECT pg_notify('shelf', $1)", "two")
+                found.append(await asyncio.wait_for(heard.get(), 20))
+                await listener.remove_listener("shelf", hear)
+                found.append(await listener.fetchval("SELECT pg_try_advisory_lock(4711)"))
+                found.append(await speaker.fetchval("SELECT pg_try_advisory_lock(4711)"))
+                await listener.execute("CREATE TEMP TABLE mine (a int, b text)")
+                await listener.executemany("INSERT INTO mine VALUES ($1, $2)", [(1, "x"), (2, "y")])
+                found.append(rows(await listener.fetch("SELECT * FROM mine WHERE a > $1", 1)))
+                await listener.execute("PREPARE double (int) AS SELECT $1 * 2 AS twice")
+                found.append(rows(await listener.fetch("EXECUTE double (21)")))
+            found.append(await pool.fetchval("SELECT pg_try_advisory_lock(4711)"))
+            return found
+
+    found = sides.alike(lambda side: asyncio.run(ask(side)))
+    assert found[:2] == [("shelf", "one", False), ("shelf", "two", True)]

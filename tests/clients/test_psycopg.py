@@ -201,3 +201,38 @@ def test_the_async_pool(sides: Sides) -> None:
             return await asyncio.gather(*(ask(sql, values) for sql, values in STATEMENTS * 5))
 
     sides.alike(lambda side: asyncio.run(program(side)))
+
+
+def test_notifications_without_blocking(sides: Sides) -> None:
+    async def program(side: Side) -> Any:
+        listener = await psycopg.AsyncConnection.connect(side.url(), autocommit=True)
+        speaker = await psycopg.AsyncConnection.connect(side.url(), autocommit=True)
+        async with listener, speaker:
+            await listener.execute("LISTEN shelf")
+
+            async def listen() -> list[tuple[str, str]]:
+                return [
+                    (notify.channel, notify.payload) async for notify in listener.notifies(timeout=20, stop_after=3)
+                ]
+
+            task = asyncio.create_task(listen())
+            for number in range(3):
+                await speaker.execute("SELECT pg_notify('shelf', %s)", (str(number),))
+            return await task
+
+    assert sides.alike(lambda side: asyncio.run(program(side))) == [("shelf", "0"), ("shelf", "1"), ("shelf", "2")]
+
+
+def test_temporary_tables_with_prepared_statements(sides: Sides) -> None:
+    def program(side: Side) -> Any:
+        with psycopg.connect(side.url(), prepare_threshold=1) as connection:
+            connection.execute("CREATE TEMP TABLE mine (a int, b text)")
+            for number in range(6):
+                connection.execute("INSERT INTO mine VALUES (%s, %s)", (number, str(number)))
+            connection.commit()
+            found = connection.execute("SELECT * FROM mine WHERE a > %s ORDER BY a", (3,)).fetchall()
+            connection.rollback()
+            found += connection.execute("SELECT count(*) FROM mine").fetchall()
+            return found
+
+    assert sides.alike(program) == [(4, "4"), (5, "5"), (6,)]

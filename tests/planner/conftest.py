@@ -32,7 +32,8 @@ _FUNCTIONS = {
     "current_setting version pg_backend_pid inet_server_addr pg_get_expr pg_typeof current_database "
     "has_table_privilege format_type pg_table_is_visible timezone to_regclass json_build_object quote_literal",
     "v": "random gen_random_uuid clock_timestamp timeofday nextval setval currval lastval set_config pg_sleep "
-    "pg_advisory_lock pg_advisory_xact_lock pg_notify pg_relation_size txid_current lo_create",
+    "pg_advisory_lock pg_try_advisory_lock pg_advisory_unlock_all pg_advisory_xact_lock pg_notify pg_relation_size "
+    "txid_current lo_create",
 }
 _AGGREGATES = (
     "avg count max min sum string_agg array_agg bool_and bool_or every stddev variance json_agg jsonb_agg "

@@ -12,8 +12,10 @@ import pytest
 
 from pgproxy.shardmap.model import PoolSettings
 from tests.activity import await_nothing_open, await_running, locked, open_statements, until
+from tests.extended_client import SYNC, bind, converse, execute, flush, once, parse, simple
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
+from tests.raw_client import RawClient, cancel_request
 
 COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 
@@ -48,12 +50,17 @@ class Attempt(threading.Thread):
         "SELECT isbn FROM books ORDER BY isbn",
         "SELECT 1; SELECT count(*) FROM books; SELECT 2",
         "UPDATE books SET genre = genre WHERE branch = 'west'",
+        "INSERT INTO books (isbn, branch, book_name, author) VALUES (1, 'west', 'x', 'y')",
+        "SELECT genre, count(*) + 1 FROM books GROUP BY genre",
+        "SELECT DISTINCT genre FROM books ORDER BY genre LIMIT 3",
+        "EXECUTE count_west",
     ],
 )
 def test_a_running_statement_is_cancelled_on_the_nodes(
     sql: str, shared_proxy: RunningProxy, library_cluster: LibraryCluster
 ) -> None:
     with shared_proxy.connect() as connection:
+        connection.execute("PREPARE count_west AS SELECT count(*) FROM books WHERE branch = 'west'")
         with locked(library_cluster, "west-library", "books_b"):
             attempt = Attempt(connection, sql)
             await_running(library_cluster, "books_b")
@@ -82,6 +89,58 @@ def test_a_cancelled_statement_fails_its_transaction(
         connection.execute("ROLLBACK")
         assert connection.execute(COUNT_WEST).fetchone()[0] > 0
     await_nothing_open(library_cluster)
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_a_session_that_keeps_a_connection_is_cancelled_there(
+    transaction: bool, shared_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    """And keeps it, with what it has there."""
+    with shared_proxy.connect() as connection:
+        connection.execute("CREATE TEMP TABLE t (a int)")
+        for _ in range(10):
+            if transaction:
+                connection.execute("BEGIN")
+            attempt = Attempt(connection, "SELECT count(*), pg_sleep(600) FROM t")
+            await_running(library_cluster, "pg_sleep(600)")
+            connection.cancel_safe()
+            assert attempt.state == "57014"
+            connection.execute("ROLLBACK")
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    await_nothing_open(library_cluster)
+
+
+def test_a_pipeline_is_cancelled(shared_proxy: RunningProxy, library_cluster: LibraryCluster) -> None:
+    steps = [step for sql in ("SELECT 1", COUNT_WEST, "SELECT 2") for step in once(sql)[:-1]]
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        with locked(library_cluster, "west-library", "books_b"):
+            client.send(b"".join(step.data for step in [*steps, SYNC]))
+            await_running(library_cluster, "books_b")
+            cancel(shared_proxy, client)
+            answer = client.until_ready()
+        assert "".join(message.kind for message in answer) == "12TDCEZ"
+        assert answer[-2].fields["C"] == "57014"
+        assert converse(client, once("SELECT 3"))[0][3] == ("D", (b"3",))
+    await_nothing_open(library_cluster)
+
+
+def test_a_portal_that_goes_on_is_cancelled(shared_proxy: RunningProxy, library_cluster: LibraryCluster) -> None:
+    sql = "SELECT isbn, pg_sleep(CASE WHEN isbn > 9780500000000 THEN 600 ELSE 0 END) FROM books_b ORDER BY isbn"
+    steps = [simple("BEGIN"), parse(sql), bind(portal="p"), execute(2, "p"), flush(5)]
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        assert converse(client, steps)[1][-1][0] == "s"
+        client.send(execute(0, "p").data + SYNC.data)
+        await_running(library_cluster, "pg_sleep(CASE")
+        cancel(shared_proxy, client)
+        assert [message.fields["C"] for message in client.until_ready() if message.kind == "E"] == ["57014"]
+        assert client.query("ROLLBACK")[-1].text == "I"
+    await_nothing_open(library_cluster)
+
+
+def cancel(proxy: RunningProxy, client: RawClient) -> None:
+    with RawClient(proxy.host, proxy.port) as other:
+        other.send(cancel_request(*client.key))
+        assert other.closed()
 
 
 def test_a_cancel_between_statements_does_nothing(shared_proxy: RunningProxy) -> None:

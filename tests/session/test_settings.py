@@ -53,6 +53,7 @@ TURNS = 4
         ["SET LOCAL work_mem = '3MB'", "SHOW work_mem", "SET LOCAL nonsense = 1"],
         ["SET ROLE nobody", "SHOW role", "SET SESSION AUTHORIZATION nobody"],
         ["SET ROLE pg_read_all_data", "SELECT current_user", "RESET ROLE", "SELECT current_user"],
+        ["SET ROLE pg_read_all_data", "RESET ALL", "SELECT current_user", "DISCARD ALL", "SELECT current_user"],
         ["BEGIN", "SET SESSION AUTHORIZATION nobody", "ROLLBACK", "SELECT session_user, current_user"],
         ["SET search_path TO a, b", "SHOW search_path", "RESET search_path", "SHOW search_path"],
         [

@@ -153,3 +153,17 @@ def test_invalid_utf8_in_postgresqls_words(text: bytes, shown: str) -> None:
     assert caught.value.sqlstate == "22021"
     assert caught.value.message == f'invalid byte sequence for encoding "UTF8": {shown}'
     assert caught.value.severity == "ERROR"
+
+
+def test_a_notification_keeps_its_texts_under_another_process_id() -> None:
+    payload = (7).to_bytes(4, "big") + b"channel\0what it says\0"
+    assert m.parse_notification(payload) == (7, b"channel\0what it says\0")
+    encoded = m.notification_response(70_000, b"channel\0what it says\0")
+    assert encoded[:5] == b"A" + (len(encoded) - 1).to_bytes(4, "big")
+    assert m.parse_notification(encoded[5:]) == (70_000, b"channel\0what it says\0")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0\1", b"\0\0\0\1x\0y"])
+def test_a_malformed_notification(payload: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        m.parse_notification(payload)

@@ -46,6 +46,25 @@ const cursor = client.query(new Cursor("SELECT isbn FROM books WHERE branch = $1
 found.parts = [await cursor.read(3), await cursor.read(3)];
 await cursor.close();
 await client.query("ROLLBACK");
+
+const speaker = await pool.connect();
+const heard = [];
+const all = new Promise((resolve) => client.on("notification", (message) => {
+  heard.push([message.channel, message.payload, message.processId === client.processID]);
+  if (heard.length === 2) resolve();
+}));
+await client.query("LISTEN shelf");
+await speaker.query("NOTIFY shelf, 'one'");
+await client.query("SELECT pg_notify('shelf', $1)", ["two"]);
+await all;
+found.heard = heard;
+await client.query("CREATE TEMP TABLE own (a int, b text)");
+await client.query("INSERT INTO own VALUES ($1, $2)", [1, "x"]);
+found.temporary = (await client.query("SELECT * FROM own")).rows;
+await client.query("PREPARE double (int) AS SELECT $1 * 2 AS twice");
+found.executed = (await client.query("EXECUTE double (21)")).rows;
+await client.query("DISCARD ALL");
+speaker.release();
 client.release();
 
 const ids = [1001, 1002, 1003, 1004, 1005];
