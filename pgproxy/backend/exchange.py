@@ -78,6 +78,7 @@ class Exchange:
         "prepared_as",
         "suspended",
         "tag",
+        "unlimited",
         "wake",
     )
 
@@ -98,6 +99,7 @@ class Exchange:
         self.finished = False
         self.broken = False
         self.discarding = False
+        self.unlimited = False  # read to its end even if nobody takes it: other answers come behind it
         self.on_drained: Callable[[], None] | None = None
 
     @property

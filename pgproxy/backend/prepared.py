@@ -33,7 +33,7 @@ class BoundStatement:
     lasting: bool = False
     describe: bool = True
     portal: str = ""  # a named one outlives this batch, inside a transaction
-    max_rows: int = 0
+    max_rows: int | None = 0  # 0 all, None: the portal is only opened
     renewed: bool = False  # what is prepared of it is out of date
 
 
@@ -77,7 +77,9 @@ class PreparedStatements:
         )
         if bound.describe:
             parts.append(extended.describe_portal(bound.portal))
-        parts += (extended.execute_message(bound.portal, bound.max_rows), sync())
+        if bound.max_rows is not None:
+            parts.append(extended.execute_message(bound.portal, bound.max_rows))
+        parts.append(sync())
         return Batch(b"".join(parts), parses, key if name else None)
 
     def forget(self, key: Key) -> None:

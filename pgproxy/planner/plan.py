@@ -199,6 +199,49 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
+class Declare:
+    """DECLARE of a cursor over `plan`. `text` is the whole statement for a node that has all rows; `scroll` is None
+    where the statement does not say."""
+
+    name: str
+    plan: Sharded | ToNode
+    text: SqlTemplate
+    scroll: bool | None = None
+    hold: bool = False
+    binary: bool = False
+
+
+class Direction(Enum):
+    FORWARD = auto()
+    BACKWARD = auto()
+    ABSOLUTE = auto()
+    RELATIVE = auto()
+
+
+FETCH_ALL = (1 << 63) - 1
+"""The count of FETCH ALL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """FETCH, or MOVE."""
+
+    name: str
+    direction: Direction
+    count: int
+    text: SqlTemplate
+    move: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCursor:
+    """CLOSE; `name` None: ALL."""
+
+    name: str | None
+    text: SqlTemplate
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """`STATUS;`, the proxy's own statement."""
 
@@ -215,7 +258,26 @@ class Empty:
     """Nothing but white space and comments."""
 
 
-Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Deallocate | Explain | Status | Several | Empty
+Plan = (
+    Sharded
+    | ToNode
+    | TransactionControl
+    | SetSetting
+    | DiscardAll
+    | Deallocate
+    | Explain
+    | Declare
+    | Fetch
+    | CloseCursor
+    | Status
+    | Several
+    | Empty
+)
+
+
+def wrapped(plan: Plan) -> Plan:
+    """The statement that EXPLAIN or DECLARE is about; any other plan as it is."""
+    return plan.plan if isinstance(plan, (Explain, Declare)) else plan
 
 
 @dataclass(slots=True)

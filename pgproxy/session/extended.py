@@ -17,8 +17,10 @@ from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.planner.parameters import repeated_parameters
 from pgproxy.planner.plan import (
+    Declare,
     Empty,
     Explain,
+    Fetch,
     Planned,
     Scatter,
     Several,
@@ -26,12 +28,14 @@ from pgproxy.planner.plan import (
     Status,
     ToNode,
     sql_for,
+    wrapped,
 )
 from pgproxy.planner.planner import Planner
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
+from pgproxy.session.portals import OpenRows
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
@@ -68,7 +72,7 @@ class Prepared:
     @property
     def asks_node(self) -> bool:
         """A node is to say whether it is right, and what its parameters are."""
-        return isinstance(self.planned.plan, (Sharded, ToNode, Explain))
+        return isinstance(self.planned.plan, (Sharded, ToNode, Explain, Declare))
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class Portal:
     number: int = 0  # counts Binds: a ROLLBACK TO ends those that came after its savepoint
     done: bool = False
     suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
+    rows: OpenRows | None = None  # or what is left of several shards
 
 
 @dataclass(slots=True)
@@ -118,7 +123,10 @@ class Extended:
         self._portals: dict[str, Portal] = {}
         self._owed: list[_Owed] = []
         self._portal_count = 0
-        transactions.on_ended = self._portals.clear
+        self._cursors = runner.cursor_statements
+        self._cursors.cursors.taken_elsewhere = self._portals.__contains__
+        transactions.before_commit = self._cursors.cursors.persist
+        transactions.on_ended = self._end_transaction
         transactions.on_rolled_back = self._end_portals
 
     @property
@@ -189,8 +197,8 @@ class Extended:
                 f'but prepared statement "{statement.name}" requires {wanted}',
             )
         self._transactions.check_allows(statement.planned.plan)
-        if message.portal and message.portal in self._portals:
-            raise ProxyError("42P03", f'cursor "{message.portal}" already exists')
+        if message.portal:
+            self._cursors.cursors.check_free(message.portal)
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
@@ -206,6 +214,9 @@ class Extended:
         portal = self._portal(message.portal)
         if portal.suspended_on is not None:
             await self._run_on(portal, portal.suspended_on, message.max_rows)
+            return
+        if portal.rows is not None:
+            await self._give_on(portal, portal.rows, message.max_rows)
             return
         self._transactions.check_allows(portal.statement.planned.plan)
         if portal.done:
@@ -245,8 +256,9 @@ class Extended:
         if self._transactions.current is None and self._client.reader.next_kind != SYNC:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = max_rows > 0 and self._transactions.current is not None
-        if not statement.for_nodes:
-            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), describe=describe)
+        if not statement.for_nodes and self._cursors.node_of(statement.planned.plan) is None:
+            replies = (parse_reply or b"") + (bind_reply or b"")
+            await self._run_here(portal, replies, max_rows, describe=describe)
             return
         try:
             planned, types = await self._with_values(portal)
@@ -276,6 +288,7 @@ class Extended:
                 self._owed = [item for item in taken if item.parsed is not None]
             raise
         statement.accepted = True
+        portal.rows = call.rows
         if goes_on and call.sent_to is not None:
             if call.suspended:
                 portal.suspended_on = (call.sent_to, bound.portal)
@@ -311,6 +324,17 @@ class Extended:
         if not exchange.suspended:
             self._close_on_node(portal)
 
+    async def _give_on(self, portal: Portal, rows: OpenRows, max_rows: int) -> None:
+        await self._settle()
+        self._transactions.check_alive()
+        try:
+            if await self._runner.give(rows, max_rows, _tag_of(portal)):
+                return
+        except BaseException:
+            self._close_on_node(portal)
+            raise
+        self._close_on_node(portal)
+
     def _drop_portal(self, name: str) -> None:
         portal = self._portals.pop(name, None)
         if portal is not None:
@@ -321,17 +345,28 @@ class Extended:
             connection, name = portal.suspended_on
             connection.prepared.close_portal_later(name)
             portal.suspended_on = None
+        if portal.rows is not None:
+            portal.rows.close()
+            portal.rows = None
+
+    def _end_transaction(self) -> None:
+        """The nodes have closed all portals."""
+        for portal in self._portals.values():
+            _forget(portal)
+        self._portals.clear()
+        self._cursors.cursors.end_transaction()
 
     def _end_portals(self, last: int) -> None:
         """ROLLBACK TO a savepoint: the nodes have forgotten those that were bound since."""
         for name in [name for name, portal in self._portals.items() if portal.number > last]:
-            del self._portals[name]
+            _forget(self._portals.pop(name))
+        self._cursors.cursors.roll_back_to(last)
 
     def _new_portal_name(self) -> str:
         self._portal_count += 1
         return f"pgproxy_{self._portal_count}"
 
-    async def _run_here(self, portal: Portal, replies: bytes, *, describe: bool) -> None:
+    async def _run_here(self, portal: Portal, replies: bytes, max_rows: int, *, describe: bool) -> None:
         """A statement that the proxy answers itself."""
         statement, bind = portal.statement, portal.bind
         if statement.asks_node:
@@ -339,10 +374,12 @@ class Extended:
         statement.accepted = True
         self._client.send(replies)
         if describe:
-            columns = (await self._description_of(portal.statement)).columns
-            self._client.send(wire.no_data() if columns is None else row_description(columns))
+            await self._describe_portal(portal)
         planned, types = await self._with_values(portal)
-        bound = BoundStatement("", types, bind.parameter_formats, bind.values, (), describe=False)
+        results = bind.result_formats if isinstance(planned.plan, Fetch) else ()
+        bound = BoundStatement(
+            "", types, bind.parameter_formats, bind.values, results, describe=False, max_rows=max_rows
+        )
         await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
 
     async def _with_values(self, portal: Portal) -> tuple[Planned, tuple[int, ...]]:
@@ -353,7 +390,7 @@ class Extended:
         """
         statement, bind = portal.statement, portal.bind
         types = statement.types
-        if not statement.planned.parameters or not isinstance(statement.planned.plan, (Sharded, Explain)):
+        if not statement.planned.parameters or not isinstance(wrapped(statement.planned.plan), Sharded):
             return statement.planned, types
         if statement.open_types and (
             any(bind.format_of(at) == wire.BINARY for at in statement.open_types) or repeated_parameters(statement.sql)
@@ -425,6 +462,10 @@ class Extended:
 
     async def _description_of(self, statement: Prepared) -> Description:
         """From a node, as one shard sees the client's own text; remembered for all who prepare the same."""
+        plan = statement.planned.plan
+        if isinstance(plan, Fetch):  # it may be another cursor of that name by now
+            statement.accepted = True
+            return Description((), await self._cursors.described(plan))
         if statement.description is None:
             if not statement.asks_node:
                 statement.description = Description((), self._own_columns(statement.planned))
@@ -441,16 +482,18 @@ class Extended:
 
     async def _ask_node(self, statement: Prepared) -> Description:
         plan = statement.planned.plan
-        if isinstance(plan, (Sharded, Explain)):
+        sharded = wrapped(plan)
+        if isinstance(sharded, Sharded):
             prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
-            sharded = plan.plan if isinstance(plan, Explain) else plan
+            route = plan.text if isinstance(plan, Declare) else sharded.route
             shards = sharded.table.shards
             shard = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
-            node, sql = shard.node, prefix + sql_for(sharded.route, shard, statement.planned.arguments)
+            node, sql = shard.node, prefix + sql_for(route, shard, statement.planned.arguments)
         else:
-            assert isinstance(plan, ToNode)
-            node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-            sql = sql_for(plan.text, None, statement.planned.arguments)
+            assert isinstance(sharded, ToNode)
+            node = sharded.node or self._transactions.preferred_node() or self._services.any_node()
+            text = plan.text if isinstance(plan, Declare) else sharded.text
+            sql = sql_for(text, None, statement.planned.arguments)
         key = (sql, statement.types, tuple(self._backends.settings.items()))
         current = self._transactions.current
         known = self._services.descriptions.get(key) if current is None else None
@@ -494,8 +537,19 @@ class Extended:
             raise ProxyError("34000", f'portal "{name}" does not exist') from None
 
 
+def _tag_of(portal: Portal) -> str:
+    plan = portal.statement.planned.plan
+    return plan.tag if isinstance(plan, Sharded) else "SELECT {}"
+
+
+def _forget(portal: Portal) -> None:
+    if portal.rows is not None:
+        portal.rows.forget()
+        portal.rows.close()
+
+
 def _needs_several_shards(planned: Planned) -> bool:
-    plan = planned.plan.plan if isinstance(planned.plan, Explain) else planned.plan
+    plan = wrapped(planned.plan)
     if not isinstance(plan, Sharded) or not isinstance(plan.scatter, Scatter):
         return False
     return len(plan.choice.shards(planned.arguments)) > 1

@@ -69,6 +69,7 @@ class Session:
         finally:
             self._relay.abandon()
             self.client.close()
+            self._runner.cursor_statements.cursors.clear()
             self.backends.give_back_all()
 
     def cancel(self) -> None:

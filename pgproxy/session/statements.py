@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from pgproxy.backend.connection import BackendConnection
@@ -19,12 +18,15 @@ from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Pipeline, RowSource
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
+    CloseCursor,
     ConfigCall,
     Deallocate,
+    Declare,
     DiscardAll,
     Effect,
     Empty,
     Explain,
+    Fetch,
     Planned,
     Scatter,
     SetSetting,
@@ -39,7 +41,9 @@ from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
+from pgproxy.session.portals import MOST_ROWS, OpenRows, Portals, now
 from pgproxy.session.positions import client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
@@ -91,6 +95,8 @@ class Statements:
         self._backends = backends
         self._transactions = transactions
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
+        self._portals = Portals(client, services, transactions)
+        self.cursor_statements = CursorStatements(client, services, backends, transactions, self._portals, self._on_one)
         self._settings = settings = SettingStatements(client, services, backends, transactions)
         self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
@@ -100,6 +106,9 @@ class Statements:
             DiscardAll: self._discard_all,
             Deallocate: self._deallocate,
             Explain: self._explain,
+            Declare: self.cursor_statements.declare,
+            Fetch: self.cursor_statements.fetch,
+            CloseCursor: self.cursor_statements.close,
             Status: self._status,
             Empty: self._empty,
         }
@@ -205,7 +214,13 @@ class Statements:
         self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, call: Call
     ) -> None:
         """A statement to which the proxy added LIMIT `default_limit` + 1, cut at `default_limit`."""
-        _check_whole(call)
+        if _in_parts(call):
+            pipeline = Pipeline((Concat(),))
+            rows = await self._portals.open(
+                planned, template, pipeline, [(node, shard)], Effect.READ, call, as_text=False, rows=call.max_rows
+            )
+            await self._give_first(rows, "SELECT {}", call)
+            return
         connection = await self._transactions.enter(node, Effect.READ)
         try:
             sql = sql_for(template, shard, planned.arguments)
@@ -224,11 +239,12 @@ class Statements:
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
     ) -> None:
         self._services.metrics.scatter += 1
-        self._check_one_shard_a_node(shards)
-        _check_whole(call)
+        if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
+            await self._by_portals(planned, plan, scatter, shards, call)
+            return
         arguments = planned.arguments
         if scatter.text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=_now())))
+            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
         as_text = not _passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
@@ -244,9 +260,7 @@ class Statements:
                 sql = sql_for(scatter.text, leg.shard, arguments)
                 leg.exchange = call.send(leg.connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
             sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
-            pipeline = scatter.pipeline
-            if as_text and (any(call.result_formats) or len(call.result_formats) > 1):
-                pipeline = Pipeline((*pipeline.steps, Recode(call.result_formats)))
+            pipeline = _recoded(scatter.pipeline, call)
             await self._stream(pipeline, sources, planned, plan.tag, extra, call)
             if self._transactions.current is not None:
                 await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
@@ -261,13 +275,56 @@ class Statements:
                 self._end_leg(leg)
             extra.give_back()
 
-    def _check_one_shard_a_node(self, shards: list[Shard]) -> None:
-        if self._transactions.current is None or len({shard.node for shard in shards}) == len(shards):
-            return
-        raise Refused(
-            "a statement over several shards of one node is not supported inside a transaction",
-            "Run it outside of the transaction, or pin the shard key.",
+    async def _by_portals(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        """In a transaction, where it stays open for more, or where several shards share a node's one connection."""
+        rows = await self._portals.open(
+            planned,
+            scatter.text,
+            _recoded(scatter.pipeline, call),
+            [(shard.node, shard) for shard in sorted(shards, key=lambda shard: shard.index)],
+            plan.effect,
+            call,
+            as_text=not _passes_rows_on(scatter.pipeline),
+            rows=call.max_rows or MOST_ROWS,
         )
+        await self._give_first(rows, plan.tag, call)
+
+    async def _give_first(self, rows: OpenRows, tag: str, call: Call) -> None:
+        try:
+            if call.describe:
+                self._client.send(row_description(await rows.describe()))
+            suspended = await self.give(rows, call.max_rows, tag)
+        except BaseException:
+            rows.close()
+            raise
+        if suspended and _in_parts(call):
+            call.suspend(rows)
+        else:
+            rows.close()
+
+    async def give(self, rows: OpenRows, max_rows: int, tag: str) -> bool:
+        """Send the next rows, all if `max_rows` is 0. Whether there may be more."""
+        client = self._client
+        count = 0
+        try:
+            while not max_rows or count < max_rows:
+                batch = await rows.take(max_rows - count if max_rows else MOST_ROWS)
+                if batch is None:
+                    break
+                count += batch.count
+                client.send(batch.data)
+                await client.drain()
+            await rows.settle()
+        finally:
+            rows.check()
+        self._services.metrics.rows += count
+        if rows.cut_at is not None:
+            self._tell_cut(rows.cut_at)
+        suspended = bool(max_rows) and count >= max_rows
+        client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
+        return suspended
 
     def _end_leg(self, leg: _Leg) -> None:
         """No row of it is wanted any more. The pool cancels it if it goes on; inside a transaction it may run to
@@ -310,7 +367,7 @@ class Statements:
             top.close()
         self._services.metrics.rows += count
         if cut is not None and cut.cut:
-            self._notice(f"only the first {planned.default_limit} rows are shown", "Add a LIMIT of your own for more.")
+            self._tell_cut(planned.default_limit)
         suspended = bool(call.max_rows) and count >= call.max_rows
         client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
 
@@ -318,7 +375,7 @@ class Statements:
 
     async def _explain(self, planned: Planned, plan: Explain, call: Call) -> None:
         self._services.metrics.local += 1
-        tree = explain_tree(plan.plan, replace(planned.arguments, now=_now()))
+        tree = explain_tree(plan.plan, replace(planned.arguments, now=now()))
         lines = list(tree.lines)
         options = f"{plan.options} " if plan.options else ""
         indent = "  " * len(lines)
@@ -360,6 +417,7 @@ class Statements:
 
     async def _discard_all(self, planned: Planned, plan: DiscardAll, _call: Call) -> None:
         await self._settings.discard_all(planned, plan)
+        await self.cursor_statements.close_all()
         self.on_deallocate(None)
 
     async def _status(self, _planned: Planned, _plan: Status, call: Call) -> None:
@@ -369,6 +427,9 @@ class Statements:
 
     async def _empty(self, _planned: Planned, _plan: Empty, _call: Call) -> None:
         self._client.send(messages.empty_query_response())
+
+    def _tell_cut(self, limit: int | None) -> None:
+        self._notice(f"only the first {limit} rows are shown", "Add a LIMIT of your own for more.")
 
     def _notice(self, message: str, hint: str) -> None:
         self._client.send(
@@ -381,12 +442,19 @@ def _passes_rows_on(pipeline: Pipeline) -> bool:
     return all(isinstance(step, (Concat, Limit)) for step in pipeline.steps)
 
 
-def _check_whole(call: Call) -> None:
-    if call.max_rows and call.goes_on:
-        raise Refused(
-            "fetching the rows of several shards in parts is not supported yet",
-            "Fetch all rows at once (JDBC: leave the fetch size at 0), pin the shard key, or use LIMIT and OFFSET.",
-        )
+def _recoded(pipeline: Pipeline, call: Call) -> Pipeline:
+    """With what makes the binary that the client wants of the text that the operators read."""
+    if _passes_rows_on(pipeline) or not (any(call.result_formats) or len(call.result_formats) > 1):
+        return pipeline
+    return Pipeline((*pipeline.steps, Recode(call.result_formats)))
+
+
+def _in_parts(call: Call) -> bool:
+    return bool(call.max_rows) and call.goes_on
+
+
+def _share_nodes(shards: list[Shard]) -> bool:
+    return len({shard.node for shard in shards}) < len(shards)
 
 
 async def _all_finished(client: Client, exchanges: list[Exchange]) -> None:
@@ -415,10 +483,6 @@ def _with_client_position(
     if error.position is not None:
         error.position = client_position(error.position, template, shard, arguments)
     return error
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 def _config_value(sets: ConfigCall, call: Call) -> str:

@@ -8,7 +8,7 @@ for the whole transaction keeps it on one node, and a second node to write is re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
@@ -31,6 +31,7 @@ class Transactions:
     def __init__(self, client: Client, backends: Backends) -> None:
         self.current: Transaction | None = None
         self.portals = 0  # how many have been bound in this session
+        self.before_commit: Callable[[], Awaitable[None]] = _nothing_yet
         self.on_ended: Callable[[], None] = _nothing
         self.on_rolled_back: Callable[[int], None] = _nothing  # to a savepoint that came after so many portals
         self._client = client
@@ -225,6 +226,11 @@ class Transactions:
 
     async def _finish_commit(self, transaction: Transaction) -> str:
         """COMMIT on every node joined, the one written to last, so that nothing is committed if another fails."""
+        try:
+            await self.before_commit()
+        except BaseException:
+            await self._undo(transaction)
+            raise
         nodes = sorted(transaction.joined, key=lambda node: node == transaction.writer)
         tag = "COMMIT"
         for node in nodes:
@@ -291,6 +297,10 @@ class Transactions:
 
     def _warn(self, sqlstate: str, message: str) -> None:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
+
+
+async def _nothing_yet() -> None:
+    """The same."""
 
 
 def _nothing(*_: object) -> None:

@@ -1,0 +1,236 @@
+"""DECLARE, FETCH, MOVE and CLOSE: to the node that keeps the cursor, or answered from the portals of several."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from pgproxy.errors import ProxyError, Refused
+from pgproxy.operators.concat import Concat
+from pgproxy.operators.recode import RecodeOperator
+from pgproxy.operators.sort import SortedRows
+from pgproxy.operators.source import Batch, Pipeline
+from pgproxy.planner.plan import (
+    CloseCursor,
+    Declare,
+    Effect,
+    Fetch,
+    Planned,
+    Sharded,
+    SqlTemplate,
+    ToNode,
+)
+from pgproxy.session.backends import Backends
+from pgproxy.session.call import Call
+from pgproxy.session.client import Client
+from pgproxy.session.cursors import Cursors, NodeCursor, ProxyCursor
+from pgproxy.session.portals import Portals, Target
+from pgproxy.session.services import Services
+from pgproxy.session.transactions import Transactions
+from pgproxy.shardmap.model import Shard
+from pgproxy.wire import messages
+from pgproxy.wire.extended import BINARY, TEXT, format_at
+from pgproxy.wire.rows import Column, row_description
+
+SPOOL_MEMORY_BYTES = 1024 * 1024
+
+
+class OnOne(Protocol):
+    """Runs a text on one node and lets the answer through."""
+
+    def __call__(
+        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, effect: Effect, call: Call
+    ) -> Awaitable[None]: ...
+
+
+class CursorStatements:
+    """What `Statements` leaves to it. Each method sends an answer up to its CommandComplete, or raises."""
+
+    def __init__(
+        self,
+        client: Client,
+        services: Services,
+        backends: Backends,
+        transactions: Transactions,
+        portals: Portals,
+        on_one: OnOne,
+    ) -> None:
+        self.cursors = Cursors()
+        self._client = client
+        self._services = services
+        self._backends = backends
+        self._transactions = transactions
+        self._portals = portals
+        self._on_one = on_one
+
+    # DECLARE
+
+    async def declare(self, planned: Planned, plan: Declare, call: Call) -> None:
+        transactions = self._transactions
+        if not plan.name:
+            raise ProxyError("34000", "invalid cursor name: must not be empty")
+        alone = transactions.current is None
+        if alone and not plan.hold:
+            raise ProxyError("25P01", "DECLARE CURSOR can only be used in transaction blocks")
+        self.cursors.check_free(plan.name)
+        transactions.begin_implicit()
+        transactions.portals += 1
+        number = transactions.portals
+        targets = self._targets(planned, plan.plan)
+        if len(targets) == 1 and not plan.hold:
+            self._services.metrics.route += 1
+            ((node, shard),) = targets
+            await self._on_one(node, plan.text, shard, planned, plan.plan.effect, call)
+            self.cursors.add(plan.name, NodeCursor(node, number))
+            return
+        self.cursors.add(plan.name, await self._open(planned, plan, targets, number, call))
+        if alone:
+            await transactions.end_implicit()
+        self._client.send(messages.command_complete("DECLARE CURSOR"))
+
+    def _targets(self, planned: Planned, plan: Sharded | ToNode) -> list[Target]:
+        if isinstance(plan, ToNode):
+            return [(plan.node or self._transactions.preferred_node() or self._services.any_node(), None)]
+        indexes = plan.choice.shards(planned.arguments)
+        if len(indexes) > 1 and isinstance(plan.scatter, Refused):
+            raise Refused(plan.scatter.message, plan.scatter.hint or "")
+        shards = [plan.table.shards[index] for index in indexes or (0,)]
+        return [(shard.node, shard) for shard in shards]
+
+    async def _open(
+        self, planned: Planned, plan: Declare, targets: Sequence[Target], number: int, call: Call
+    ) -> ProxyCursor:
+        """The rows come as text: which format they are to have, each FETCH says."""
+        query = plan.plan
+        if len(targets) > 1:
+            self._services.metrics.scatter += 1
+            assert isinstance(query, Sharded)
+            assert not isinstance(query.scatter, Refused), "_targets has asked"
+            text, pipeline = query.scatter.text, query.scatter.pipeline
+        else:
+            self._services.metrics.route += 1
+            text = query.route if isinstance(query, Sharded) else query.text
+            pipeline = Pipeline((Concat(),))
+        rows = await self._portals.open(planned, text, pipeline, targets, query.effect, call, as_text=True)
+        columns = await rows.describe()
+        memory_bytes = min(SPOOL_MEMORY_BYTES, self._services.shard_map.proxy.sort_memory_bytes)
+        return ProxyCursor(columns, rows, number, memory_bytes, scroll=plan.scroll, hold=plan.hold, binary=plan.binary)
+
+    # FETCH, MOVE
+
+    def node_of(self, plan: object) -> str | None:
+        """The node that keeps the cursor of a FETCH or MOVE."""
+        cursor = self.cursors.get(plan.name) if isinstance(plan, Fetch) else None
+        return cursor.node if isinstance(cursor, NodeCursor) else None
+
+    async def described(self, plan: Fetch) -> tuple[Column, ...] | None:
+        """The columns that a FETCH gives; None where it gives none, or there is no such cursor."""
+        return None if plan.move or plan.name not in self.cursors else await self.columns(plan.name)
+
+    async def columns(self, name: str) -> tuple[Column, ...] | None:
+        """The columns of a cursor."""
+        cursor = self.cursors.get(name)
+        if cursor is None:
+            raise _unknown(name)
+        if isinstance(cursor, ProxyCursor):
+            return cursor.columns
+        self._transactions.check_alive()
+        connection = await self._transactions.enter(cursor.node, Effect.READ)
+        try:
+            exchange = connection.describe_portal(name, self._client.wake)
+            await self._backends.finish(exchange)
+        finally:
+            self._transactions.leave(connection)
+        return exchange.description
+
+    async def fetch(self, planned: Planned, plan: Fetch, call: Call) -> None:
+        cursor = self.cursors.get(plan.name)
+        if cursor is None:
+            raise _unknown(plan.name)
+        if isinstance(cursor, NodeCursor):
+            self._services.metrics.route += 1
+            await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
+            return
+        self._services.metrics.local += 1
+        if cursor.failed:
+            raise ProxyError("55000", f'portal "{plan.name}" cannot be run')
+        if plan.move:
+            count = await cursor.fetch(plan.direction, plan.count, None)
+            self._client.send(messages.command_complete(f"MOVE {count}"))
+            return
+        if call.max_rows:
+            raise Refused(
+                "a FETCH cannot itself be fetched in parts", "Say the number of rows in FETCH, and leave the limit out."
+            )
+        formats = (BINARY,) if cursor.binary and call.describe else call.result_formats
+        shown = Shown(self._client, self._backends, cursor.columns, formats, describe=call.describe)
+        count = await cursor.fetch(plan.direction, plan.count, shown.send)
+        await shown.send_description()
+        self._services.metrics.rows += count
+        self._client.send(messages.command_complete(f"FETCH {count}"))
+
+    # CLOSE
+
+    async def close(self, planned: Planned, plan: CloseCursor, call: Call) -> None:
+        if plan.name is None:
+            await self.close_all()
+            self._client.send(messages.command_complete("CLOSE CURSOR ALL"))
+            return
+        cursor = self.cursors.get(plan.name)
+        if cursor is None:
+            raise _unknown(plan.name)
+        if isinstance(cursor, NodeCursor):
+            self._services.metrics.route += 1
+            await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
+        else:
+            self._services.metrics.local += 1
+            self._client.send(messages.command_complete("CLOSE CURSOR"))
+        self.cursors.remove(plan.name)
+
+    async def close_all(self) -> None:
+        """CLOSE ALL, as DISCARD ALL does it too."""
+        current = self._transactions.current
+        if current is not None:
+            held = [current.joined[node] for node in self.cursors.nodes()]
+            await self._backends.execute_on_all(held, "CLOSE ALL")
+        self.cursors.clear()
+
+
+class Shown:
+    """Sends a cursor's rows in the formats wanted, the description of a simple Query before the first."""
+
+    def __init__(
+        self,
+        client: Client,
+        backends: Backends,
+        columns: tuple[Column, ...],
+        formats: tuple[int, ...],
+        *,
+        describe: bool,
+    ) -> None:
+        self._client = client
+        self._backends = backends
+        self._columns = columns
+        self._describe = describe
+        same = all(column.format == format_at(formats, at) for at, column in enumerate(columns)) and len(formats) < 2
+        self._recode = None if same else RecodeOperator((SortedRows(columns, iter(())),), formats or (TEXT,))
+        self._ready = False
+
+    async def send_description(self) -> None:
+        """Unless it was sent."""
+        if self._ready:
+            return
+        self._ready = True
+        columns = self._columns if self._recode is None else await self._recode.describe()
+        if self._describe:
+            self._client.send(row_description(columns))
+
+    async def send(self, batch: Batch) -> None:
+        await self.send_description()
+        self._backends.check_cancelled()
+        self._client.send(batch.data if self._recode is None else self._recode.recoded(batch).data)
+        await self._client.drain()
+
+
+def _unknown(name: str) -> ProxyError:
+    return ProxyError("34000", f'cursor "{name}" does not exist')
