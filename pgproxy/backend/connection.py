@@ -18,6 +18,7 @@ from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.wire import messages as wire
 from pgproxy.wire.auth import Login
 from pgproxy.wire.extended import (
+    close_portal,
     describe_portal,
     describe_statement,
     execute_message,
@@ -135,6 +136,10 @@ class BackendConnection(asyncio.Protocol):
     def describe_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
         """What the rows of a portal or cursor of this connection's transaction look like."""
         return self._start(describe_portal(portal) + wire.sync(), Exchange(Mode.ROWS, wake))
+
+    def close_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
+        """Close a portal or cursor of this connection's transaction."""
+        return self._start(close_portal(portal) + wire.sync(), Exchange(Mode.SILENT, wake))
 
     def describe(self, sql: str, types: tuple[int, ...], wake: Callable[[], None]) -> Exchange:
         """Parse and describe a statement without running it, as the unnamed one."""

@@ -16,7 +16,7 @@ from pgproxy.planner.tree import walk
 _BINARY, _SCROLL, _NO_SCROLL, _INSENSITIVE, _ASENSITIVE, _HOLD = 1, 2, 4, 8, 16, 32  # parsenodes.h
 _CONTRADICTIONS = (
     (_SCROLL, _NO_SCROLL, "SCROLL and NO SCROLL"),
-    (_INSENSITIVE, _ASENSITIVE, "INSENSITIVE and ASENSITIVE"),
+    (_ASENSITIVE, _INSENSITIVE, "ASENSITIVE and INSENSITIVE"),
 )
 _LOCKS_WITH = ((_HOLD, "WITH HOLD", "Holdable cursors"), (_SCROLL, "SCROLL", "Scrollable cursors"))
 _LOCKS_INSENSITIVE = (_INSENSITIVE, "INSENSITIVE", "Insensitive cursors")

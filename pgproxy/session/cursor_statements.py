@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.recode import RecodeOperator
 from pgproxy.operators.sort import SortedRows
 from pgproxy.operators.source import Batch, Pipeline
 from pgproxy.planner.plan import (
+    FETCH_ALL,
     CloseCursor,
     Declare,
+    Direction,
     Effect,
     Fetch,
     Planned,
@@ -21,15 +24,15 @@ from pgproxy.planner.plan import (
     ToNode,
 )
 from pgproxy.session.backends import Backends
-from pgproxy.session.call import Call
+from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.cursors import Cursors, NodeCursor, ProxyCursor
-from pgproxy.session.portals import Portals, Target
+from pgproxy.session.portals import OpenRows, Portals, Target, passes_rows_on, recoded
 from pgproxy.session.services import Services
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire import messages
-from pgproxy.wire.extended import BINARY, TEXT, format_at
+from pgproxy.wire.extended import BINARY, TEXT, format_at, no_data, portal_suspended
 from pgproxy.wire.rows import Column, row_description
 
 SPOOL_MEMORY_BYTES = 1024 * 1024
@@ -54,14 +57,19 @@ class CursorStatements:
         transactions: Transactions,
         portals: Portals,
         on_one: OnOne,
+        run_on: Callable[[BackendConnection, str, int], Awaitable[object]],
     ) -> None:
         self.cursors = Cursors()
+        # Over a portal of the protocol, where there is one of this name.
+        self.portal_cursor: Callable[[str], Awaitable[ProxyCursor | None]] = _no_cursor
+        self.close_portal: Callable[[str], bool] = lambda name: False
         self._client = client
         self._services = services
         self._backends = backends
         self._transactions = transactions
         self._portals = portals
         self._on_one = on_one
+        self._run_on = run_on
 
     # DECLARE
 
@@ -84,6 +92,8 @@ class CursorStatements:
             self.cursors.add(plan.name, NodeCursor(node, number))
             return
         self.cursors.add(plan.name, await self._open(planned, plan, targets, number, call))
+        if call.describe and call is not SIMPLE:
+            self._client.send(no_data())
         if alone:
             await transactions.end_implicit()
         self._client.send(messages.command_complete("DECLARE CURSOR"))
@@ -102,19 +112,30 @@ class CursorStatements:
     ) -> ProxyCursor:
         """The rows come as text: which format they are to have, each FETCH says."""
         query = plan.plan
-        if len(targets) > 1:
-            self._services.metrics.scatter += 1
-            assert isinstance(query, Sharded)
-            assert not isinstance(query.scatter, Refused), "_targets has asked"
-            text, pipeline = query.scatter.text, query.scatter.pipeline
-        else:
-            self._services.metrics.route += 1
-            text = query.route if isinstance(query, Sharded) else query.text
-            pipeline = Pipeline((Concat(),))
+        text, pipeline = self._text_for(query, targets)
         rows = await self._portals.open(planned, text, pipeline, targets, query.effect, call, as_text=True)
         columns = await rows.describe()
         memory_bytes = min(SPOOL_MEMORY_BYTES, self._services.shard_map.proxy.sort_memory_bytes)
         return ProxyCursor(columns, rows, number, memory_bytes, scroll=plan.scroll, hold=plan.hold, binary=plan.binary)
+
+    async def open(self, planned: Planned, call: Call) -> OpenRows:
+        """The rows of a statement for nodes, in the formats that its Bind asks for."""
+        query = planned.plan
+        assert isinstance(query, (Sharded, ToNode))
+        targets = self._targets(planned, query)
+        text, pipeline = self._text_for(query, targets)
+        as_text = not passes_rows_on(pipeline)
+        pipeline = recoded(pipeline, call)
+        return await self._portals.open(planned, text, pipeline, targets, query.effect, call, as_text=as_text)
+
+    def _text_for(self, query: Sharded | ToNode, targets: Sequence[Target]) -> tuple[SqlTemplate, Pipeline]:
+        if len(targets) > 1:
+            self._services.metrics.scatter += 1
+            assert isinstance(query, Sharded)
+            assert not isinstance(query.scatter, Refused), "_targets has asked"
+            return query.scatter.text, query.scatter.pipeline
+        self._services.metrics.route += 1
+        return query.route if isinstance(query, Sharded) else query.text, Pipeline((Concat(),))
 
     # FETCH, MOVE
 
@@ -144,7 +165,7 @@ class CursorStatements:
         return exchange.description
 
     async def fetch(self, planned: Planned, plan: Fetch, call: Call) -> None:
-        cursor = self.cursors.get(plan.name)
+        cursor = self.cursors.get(plan.name) or await self.portal_cursor(plan.name)
         if cursor is None:
             raise _unknown(plan.name)
         if isinstance(cursor, NodeCursor):
@@ -169,6 +190,27 @@ class CursorStatements:
         self._services.metrics.rows += count
         self._client.send(messages.command_complete(f"FETCH {count}"))
 
+    async def run(self, name: str, max_rows: int) -> None:
+        """Execute of a cursor by its name: as that of a portal, in text."""
+        cursor = self.cursors.get(name)
+        self._transactions.check_alive()
+        if isinstance(cursor, NodeCursor):
+            connection = await self._transactions.enter(cursor.node, Effect.READ)
+            await self._run_on(connection, name, max_rows)
+        elif cursor is not None:
+            await self.run_cursor(cursor, name, max_rows)
+
+    async def run_cursor(self, cursor: ProxyCursor, name: str, max_rows: int) -> None:
+        if cursor.failed:
+            raise ProxyError("55000", f'portal "{name}" cannot be run')
+        shown = Shown(
+            self._client, self._backends, cursor.columns, tuple(c.format for c in cursor.columns), describe=False
+        )
+        count = await cursor.fetch(Direction.FORWARD, max_rows or FETCH_ALL, shown.send)
+        self._services.metrics.rows += count
+        suspended = bool(max_rows) and count >= max_rows
+        self._client.send(portal_suspended() if suspended else messages.command_complete(f"SELECT {count}"))
+
     # CLOSE
 
     async def close(self, planned: Planned, plan: CloseCursor, call: Call) -> None:
@@ -177,15 +219,27 @@ class CursorStatements:
             self._client.send(messages.command_complete("CLOSE CURSOR ALL"))
             return
         cursor = self.cursors.get(plan.name)
-        if cursor is None:
-            raise _unknown(plan.name)
         if isinstance(cursor, NodeCursor):
             self._services.metrics.route += 1
             await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
-        else:
-            self._services.metrics.local += 1
-            self._client.send(messages.command_complete("CLOSE CURSOR"))
-        self.cursors.remove(plan.name)
+            self.cursors.remove(plan.name)
+            return
+        if cursor is not None:
+            self.cursors.remove(plan.name)
+        elif not self.close_portal(plan.name):
+            raise _unknown(plan.name)
+        self._services.metrics.local += 1
+        self._client.send(messages.command_complete("CLOSE CURSOR"))
+
+    async def close_named(self, name: str) -> None:
+        """Close of a portal by this name, also in a failed transaction; that there is none is no error."""
+        cursor = self.cursors.get(name)
+        if cursor is not None:
+            self.cursors.remove(name)
+        current = self._transactions.current
+        if isinstance(cursor, NodeCursor) and current is not None:
+            # At once: a DECLARE of the same name may follow.
+            await self._backends.finish(current.joined[cursor.node].close_portal(name, self._client.wake))
 
     async def close_all(self) -> None:
         """CLOSE ALL, as DISCARD ALL does it too."""
@@ -212,7 +266,8 @@ class Shown:
         self._backends = backends
         self._columns = columns
         self._describe = describe
-        same = all(column.format == format_at(formats, at) for at, column in enumerate(columns)) and len(formats) < 2
+        right = len(formats) < 2 or len(formats) == len(columns)
+        same = right and all(column.format == format_at(formats, at) for at, column in enumerate(columns))
         self._recode = None if same else RecodeOperator((SortedRows(columns, iter(())),), formats or (TEXT,))
         self._ready = False
 
@@ -230,6 +285,11 @@ class Shown:
         self._backends.check_cancelled()
         self._client.send(batch.data if self._recode is None else self._recode.recoded(batch).data)
         await self._client.drain()
+
+
+async def _no_cursor(_name: str) -> ProxyCursor | None:
+    """Until a session says which portals it has."""
+    return None
 
 
 def _unknown(name: str) -> ProxyError:

@@ -98,6 +98,7 @@ class ProxyCursor:
         scroll: bool | None = False,
         hold: bool = False,
         binary: bool = False,
+        anywhere: bool = False,
     ) -> None:
         self.columns = columns
         self.number = number
@@ -110,8 +111,9 @@ class ProxyCursor:
         self._scroll = scroll
         self._spool = Spool(memory_bytes) if scroll else None
         self._position = 0
-        self._at_start = True
+        self._at_start = not anywhere  # which row it is at is not known
         self._at_end = False
+        self._anywhere = anywhere
 
     async def fetch(self, direction: Direction, count: int, sink: Sink | None) -> int:
         """Move, giving the rows that FETCH shows to `sink` (None for MOVE); how many it are."""
@@ -161,6 +163,8 @@ class ProxyCursor:
         return await (self._run_either(-count, sink) if count < 0 else self._run_back(count, sink))
 
     async def _absolute(self, count: int, sink: Sink | None) -> int:
+        if self._anywhere:
+            raise Refused("FETCH ABSOLUTE from a portal of the protocol is not supported", "Declare a cursor.")
         if count > 0:
             await self._go_before(count)
             return await self._run_forward(1, sink)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
-from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.parameters import repeated_parameters
 from pgproxy.planner.plan import (
     Declare,
@@ -34,6 +34,7 @@ from pgproxy.planner.planner import Planner
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
+from pgproxy.session.cursors import ProxyCursor
 from pgproxy.session.description import Description
 from pgproxy.session.portals import OpenRows
 from pgproxy.session.services import Services
@@ -67,7 +68,7 @@ class Prepared:
 
     @property
     def for_nodes(self) -> bool:
-        return isinstance(self.planned.plan, (Sharded, ToNode))
+        return isinstance(self.planned.plan, (Sharded, ToNode, Declare))
 
     @property
     def asks_node(self) -> bool:
@@ -83,6 +84,7 @@ class Portal:
     done: bool = False
     suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
     rows: OpenRows | None = None  # or what is left of several shards
+    cursor: ProxyCursor | None = None  # what MOVE has made of it
 
 
 @dataclass(slots=True)
@@ -125,6 +127,8 @@ class Extended:
         self._portal_count = 0
         self._cursors = runner.cursor_statements
         self._cursors.cursors.taken_elsewhere = self._portals.__contains__
+        self._cursors.portal_cursor = self._as_cursor
+        self._cursors.close_portal = self._drop_portal
         transactions.before_commit = self._cursors.cursors.persist
         transactions.on_ended = self._end_transaction
         transactions.on_rolled_back = self._end_portals
@@ -206,12 +210,23 @@ class Extended:
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
+        if message.kind == wire.PORTAL and message.name in self._cursors.cursors:
+            await self._describe_cursor(message.name)
+            return
         find = self._portal if message.kind == wire.PORTAL else self._statement
         self._owed.append(_Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
+        if message.portal in self._cursors.cursors:
+            await self._settle()
+            await self._cursors.run(message.portal, message.max_rows)
+            return
         portal = self._portal(message.portal)
+        if portal.cursor is not None:
+            await self._settle()
+            await self._cursors.run_cursor(portal.cursor, message.portal, message.max_rows)
+            return
         if portal.suspended_on is not None:
             await self._run_on(portal, portal.suspended_on, message.max_rows)
             return
@@ -228,6 +243,7 @@ class Extended:
     async def close(self, payload: bytes) -> None:
         message = wire.parse_close(payload)
         if message.kind == wire.PORTAL:
+            await self._cursors.close_named(message.name)
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
@@ -255,7 +271,9 @@ class Extended:
         describe = any(item.described is not None for item in taken)
         if self._transactions.current is None and self._client.reader.next_kind != SYNC:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
-        goes_on = max_rows > 0 and self._transactions.current is not None
+        goes_on = (
+            max_rows > 0 and not isinstance(statement.planned.plan, Declare) and self._transactions.current is not None
+        )
         if not statement.for_nodes and self._cursors.node_of(statement.planned.plan) is None:
             replies = (parse_reply or b"") + (bind_reply or b"")
             await self._run_here(portal, replies, max_rows, describe=describe)
@@ -335,10 +353,42 @@ class Extended:
             raise
         self._close_on_node(portal)
 
-    def _drop_portal(self, name: str) -> None:
+    async def _as_cursor(self, name: str) -> ProxyCursor | None:
+        """A portal that FETCH or MOVE names: from now on it is fetched from here."""
+        portal = self._portals.get(name)
+        if portal is None or portal.cursor is not None:
+            return portal.cursor if portal is not None else None
+        if portal.suspended_on is not None:
+            portal.rows = await self._runner.adopt(*portal.suspended_on)
+            portal.suspended_on = None
+        elif portal.rows is None:
+            portal.rows = await self._open(portal)
+        columns = await portal.rows.describe()
+        portal.cursor = ProxyCursor(columns, portal.rows, portal.number, 0, anywhere=True)
+        return portal.cursor
+
+    async def _open(self, portal: Portal) -> OpenRows:
+        """The rows of a portal that was only bound."""
+        for_nodes = isinstance(portal.statement.planned.plan, (Sharded, ToNode))
+        if portal.done or not for_nodes or self._transactions.current is None:
+            raise Refused("moving in this portal is not supported", "Bind it anew, or declare a cursor.")
+        planned, types = await self._with_values(portal)
+        bind = portal.bind
+        bound = BoundStatement("", types, bind.parameter_formats, bind.values, bind.result_formats)
+        portal.done = True
+        return await self._cursors.open(planned, BoundCall(bound, None, None, self._client.send))
+
+    async def _describe_cursor(self, name: str) -> None:
+        await self._settle()
+        columns = await self._cursors.columns(name)
+        self._transactions.check_alive()
+        self._client.send(wire.no_data() if columns is None else row_description(columns))
+
+    def _drop_portal(self, name: str) -> bool:
         portal = self._portals.pop(name, None)
         if portal is not None:
             self._close_on_node(portal)
+        return portal is not None
 
     def _close_on_node(self, portal: Portal) -> None:
         if portal.suspended_on is not None:

@@ -13,7 +13,10 @@ from datetime import UTC, datetime
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
 from pgproxy.operators.batches import first_rows, without_first_rows
+from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit, DefaultLimitOperator
+from pgproxy.operators.limit import Limit
+from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Batch, Pipeline, RowSource
 from pgproxy.planner.plan import Effect, Planned, SqlTemplate, sql_for
 from pgproxy.session.call import Call
@@ -258,6 +261,17 @@ class Portals:
             for connection in connections.values():
                 self._transactions.leave(connection)
 
+    async def adopt(self, connection: BackendConnection, portal: str) -> OpenRows:
+        """A portal that was opened there otherwise, and has more rows."""
+        exchange = connection.describe_portal(portal, self._client.wake)
+        source = PortalSource(connection, portal, exchange, self._client, demand := _Demand())
+        try:
+            await source.describe()
+            await source.settle()
+        finally:
+            self._transactions.leave(connection)
+        return OpenRows(source, (source,), demand, self._transactions)
+
 
 def _correct_position(
     error: ServerError, sources: Sequence[PortalSource], text: SqlTemplate, targets: Sequence[Target], planned: Planned
@@ -272,3 +286,15 @@ def _correct_position(
 def now() -> str:
     """The time that all shards of a statement are told."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+
+
+def passes_rows_on(pipeline: Pipeline) -> bool:
+    """No operator looks into rows, so their format does not matter."""
+    return all(isinstance(step, (Concat, Limit)) for step in pipeline.steps)
+
+
+def recoded(pipeline: Pipeline, call: Call) -> Pipeline:
+    """With what makes the binary that the client wants of the text that the operators read."""
+    if passes_rows_on(pipeline) or not (any(call.result_formats) or len(call.result_formats) > 1):
+        return pipeline
+    return Pipeline((*pipeline.steps, Recode(call.result_formats)))

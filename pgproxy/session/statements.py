@@ -14,7 +14,6 @@ from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
 from pgproxy.operators.limit import Limit
-from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Pipeline, RowSource
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
@@ -43,7 +42,7 @@ from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
-from pgproxy.session.portals import MOST_ROWS, OpenRows, Portals, now
+from pgproxy.session.portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
@@ -96,7 +95,9 @@ class Statements:
         self._transactions = transactions
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
         self._portals = Portals(client, services, transactions)
-        self.cursor_statements = CursorStatements(client, services, backends, transactions, self._portals, self._on_one)
+        self.cursor_statements = CursorStatements(
+            client, services, backends, transactions, self._portals, self._on_one, self.run_on
+        )
         self._settings = settings = SettingStatements(client, services, backends, transactions)
         self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
@@ -245,7 +246,7 @@ class Statements:
         arguments = planned.arguments
         if scatter.text.asks_time:
             planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
-        as_text = not _passes_rows_on(scatter.pipeline)
+        as_text = not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -260,7 +261,7 @@ class Statements:
                 sql = sql_for(scatter.text, leg.shard, arguments)
                 leg.exchange = call.send(leg.connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
             sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
-            pipeline = _recoded(scatter.pipeline, call)
+            pipeline = recoded(scatter.pipeline, call)
             await self._stream(pipeline, sources, planned, plan.tag, extra, call)
             if self._transactions.current is not None:
                 await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
@@ -282,11 +283,11 @@ class Statements:
         rows = await self._portals.open(
             planned,
             scatter.text,
-            _recoded(scatter.pipeline, call),
+            recoded(scatter.pipeline, call),
             [(shard.node, shard) for shard in sorted(shards, key=lambda shard: shard.index)],
             plan.effect,
             call,
-            as_text=not _passes_rows_on(scatter.pipeline),
+            as_text=not passes_rows_on(scatter.pipeline),
             rows=call.max_rows or MOST_ROWS,
         )
         await self._give_first(rows, plan.tag, call)
@@ -403,6 +404,10 @@ class Statements:
         finally:
             self._transactions.leave(connection)
 
+    async def adopt(self, connection: BackendConnection, portal: str) -> OpenRows:
+        """The rest of a portal that is suspended on a node, to be moved in."""
+        return await self._portals.adopt(connection, portal)
+
     # The rest
 
     async def _transaction_control(self, _planned: Planned, plan: TransactionControl, _call: Call) -> None:
@@ -435,18 +440,6 @@ class Statements:
         self._client.send(
             messages.notice_response({"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": message, "H": hint})
         )
-
-
-def _passes_rows_on(pipeline: Pipeline) -> bool:
-    """No operator looks into rows, so their format does not matter."""
-    return all(isinstance(step, (Concat, Limit)) for step in pipeline.steps)
-
-
-def _recoded(pipeline: Pipeline, call: Call) -> Pipeline:
-    """With what makes the binary that the client wants of the text that the operators read."""
-    if _passes_rows_on(pipeline) or not (any(call.result_formats) or len(call.result_formats) > 1):
-        return pipeline
-    return Pipeline((*pipeline.steps, Recode(call.result_formats)))
 
 
 def _in_parts(call: Call) -> bool:

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.extended_client import SYNC, Shown, Step, bind, close, converse, describe, execute, flush, once, parse, simple
+from tests.extended_client import (
+    SYNC,
+    Shown,
+    Step,
+    bind,
+    close,
+    converse,
+    describe,
+    execute,
+    flush,
+    once,
+    parse,
+    simple,
+)
 from tests.fix_nodes import ReferencePostgres
 from tests.fix_proxy import RunningProxy
 from tests.raw_client import RawClient
@@ -38,64 +51,659 @@ def over(*queries: str, with_: Sequence[str]) -> list[Step]:
     ]
 
 
-FORWARD = ["FETCH c", "FETCH NEXT FROM c", "FETCH 3 IN c", "FETCH FORWARD 4 FROM c", "MOVE 5 FROM c", "MOVE c", "FETCH FORWARD c", "FETCH RELATIVE 2 FROM c", "FETCH ABSOLUTE 40 FROM c", "FETCH ALL FROM c", "FETCH c", "FETCH ALL c", "MOVE ALL FROM c"]
-BACKWARD = ["FETCH 0 FROM c", "FETCH PRIOR FROM c", "FETCH LAST FROM c", "FETCH 0 FROM c", "FETCH FIRST FROM c", "FETCH 3 FROM c", "FETCH 0 FROM c", "MOVE 0 FROM c", "FETCH BACKWARD 2 FROM c", "FETCH -1 FROM c", "FETCH PRIOR FROM c", "FETCH PRIOR FROM c", "MOVE 0 FROM c", "FETCH ABSOLUTE 5 FROM c", "FETCH ABSOLUTE -5 FROM c", "FETCH ABSOLUTE 2 FROM c", "FETCH RELATIVE -1 FROM c", "FETCH RELATIVE 0 FROM c", "FETCH ABSOLUTE 0 FROM c", "FETCH c", "MOVE ALL FROM c", "FETCH BACKWARD 3 FROM c", "FETCH BACKWARD ALL FROM c", "FETCH FORWARD ALL FROM c", "MOVE BACKWARD ALL FROM c", "FETCH c", "MOVE LAST FROM c", "FETCH c", "FETCH PRIOR FROM c", "FETCH ABSOLUTE 1000 FROM c", "FETCH ABSOLUTE -1000 FROM c", "FETCH BACKWARD 0 FROM c", "FETCH RELATIVE -3 FROM c"]
+FORWARD = [
+    "FETCH c",
+    "FETCH NEXT FROM c",
+    "FETCH 3 IN c",
+    "FETCH FORWARD 4 FROM c",
+    "MOVE 5 FROM c",
+    "MOVE c",
+    "FETCH FORWARD c",
+    "FETCH RELATIVE 2 FROM c",
+    "FETCH ABSOLUTE 40 FROM c",
+    "FETCH ALL FROM c",
+    "FETCH c",
+    "FETCH ALL c",
+    "MOVE ALL FROM c",
+]
+BACKWARD = [
+    "FETCH 0 FROM c",
+    "FETCH PRIOR FROM c",
+    "FETCH LAST FROM c",
+    "FETCH 0 FROM c",
+    "FETCH FIRST FROM c",
+    "FETCH 3 FROM c",
+    "FETCH 0 FROM c",
+    "MOVE 0 FROM c",
+    "FETCH BACKWARD 2 FROM c",
+    "FETCH -1 FROM c",
+    "FETCH PRIOR FROM c",
+    "FETCH PRIOR FROM c",
+    "MOVE 0 FROM c",
+    "FETCH ABSOLUTE 5 FROM c",
+    "FETCH ABSOLUTE -5 FROM c",
+    "FETCH ABSOLUTE 2 FROM c",
+    "FETCH RELATIVE -1 FROM c",
+    "FETCH RELATIVE 0 FROM c",
+    "FETCH ABSOLUTE 0 FROM c",
+    "FETCH c",
+    "MOVE ALL FROM c",
+    "FETCH BACKWARD 3 FROM c",
+    "FETCH BACKWARD ALL FROM c",
+    "FETCH FORWARD ALL FROM c",
+    "MOVE BACKWARD ALL FROM c",
+    "FETCH c",
+    "MOVE LAST FROM c",
+    "FETCH c",
+    "FETCH PRIOR FROM c",
+    "FETCH ABSOLUTE 1000 FROM c",
+    "FETCH ABSOLUTE -1000 FROM c",
+    "FETCH BACKWARD 0 FROM c",
+    "FETCH RELATIVE -3 FROM c",
+]
 
 CONVERSATIONS: dict[str, list[Step]] = {
     "forward": over(ALL, WEST, GROUPS, HAVING, "SELECT 1 AS one", with_=FORWARD),
     "scrolling": over(ALL, WEST, GROUPS, with_=BACKWARD),
-    "over no rows": over("SELECT isbn FROM books WHERE price < 0 ORDER BY isbn", "SELECT isbn FROM books WHERE branch = 'nowhere'", with_=["FETCH c", "FETCH PRIOR FROM c", "FETCH LAST FROM c", "FETCH 0 FROM c", "MOVE 0 FROM c", "FETCH FIRST FROM c", "FETCH BACKWARD ALL FROM c"]),
-    "NO SCROLL": [step for query in (ALL, WEST) for sql in ("FETCH PRIOR FROM c", "FETCH 0 FROM c", "FETCH ABSOLUTE 1 FROM c", "FETCH FIRST FROM c", "FETCH ABSOLUTE 9 FROM c", "FETCH LAST FROM c", "MOVE 0 FROM c", "MOVE BACKWARD ALL FROM c", "FETCH ABSOLUTE 0 FROM c") for step in said("BEGIN", f"DECLARE c NO SCROLL CURSOR FOR {query}", "FETCH 3 FROM c", sql, "ROLLBACK")],
-    "NO SCROLL before the first row": [step for query in (ALL, WEST) for sql in ("FETCH 0 FROM c", "FETCH ABSOLUTE 0 FROM c", "FETCH FIRST FROM c", "MOVE BACKWARD ALL FROM c", "FETCH PRIOR FROM c") for step in said("BEGIN", f"DECLARE c NO SCROLL CURSOR FOR {query}", sql, "FETCH c", "ROLLBACK")],
-    "several at once": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE b CURSOR FOR {GROUPS}", f"DECLARE c CURSOR FOR {WEST}", f"DECLARE d CURSOR FOR {HAVING}", *(f"FETCH {n} FROM {name}" for n in (1, 2, 5, 30) for name in "abcd"), "SELECT count(*) FROM books", "FETCH 2 FROM a", "CLOSE b", "FETCH c", "FETCH b", "ROLLBACK"),
-    "insensitive": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE w CURSOR FOR {WEST}", "DECLARE n CURSOR FOR SELECT count(*) FROM books", INSERT, "FETCH 3 FROM a", "FETCH 3 FROM w", "FETCH 1 FROM n", "SELECT count(*) FROM books", "ROLLBACK"),
-    "outside a transaction": said(f"DECLARE c CURSOR FOR {ALL}", f"DECLARE c CURSOR FOR {WEST}", "FETCH c", "MOVE c", "CLOSE c", "CLOSE ALL"),
-    "in one Query": said(f"DECLARE c CURSOR FOR {ALL}; FETCH 2 FROM c; FETCH 3 FROM c; CLOSE c", "FETCH c", f"BEGIN; DECLARE c CURSOR FOR {ALL}", "FETCH c; MOVE 2 FROM c; FETCH c", "COMMIT; FETCH c"),
-    "names": said("BEGIN", f'DECLARE "A b" CURSOR FOR {ALL}', f"DECLARE A CURSOR FOR {WEST}", 'FETCH "A b"', "FETCH a", 'CLOSE "A b"', 'FETCH "A b"', "ROLLBACK"),
-    "a name twice": [step for one in (ALL, WEST) for two in (ALL, WEST) for step in said("BEGIN", f"DECLARE c CURSOR FOR {one}", f"DECLARE c CURSOR FOR {two}", "ROLLBACK", "BEGIN", f"DECLARE c CURSOR FOR {one}", "CLOSE c", f"DECLARE c CURSOR FOR {two}", "FETCH c", "COMMIT")],
-    "CLOSE ALL": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE b CURSOR FOR {WEST}", f"DECLARE c CURSOR WITH HOLD FOR {WEST}", "CLOSE ALL", "FETCH a", "ROLLBACK", "FETCH b", "FETCH c"),
-    "options": said("BEGIN", f"DECLARE a INSENSITIVE CURSOR FOR {ALL}", f"DECLARE b ASENSITIVE CURSOR WITHOUT HOLD FOR {ALL}", f"DECLARE c INSENSITIVE NO SCROLL CURSOR FOR {WEST}", "FETCH a", "FETCH b", "FETCH c", "ROLLBACK", "BEGIN", f"DECLARE c SCROLL NO SCROLL CURSOR FOR {ALL}", "ROLLBACK", "BEGIN", f"DECLARE c ASENSITIVE INSENSITIVE CURSOR FOR {WEST}", "ROLLBACK"),
-    "BINARY": said("BEGIN", f"DECLARE a BINARY CURSOR FOR {ALL}", f"DECLARE w BINARY CURSOR FOR {WEST}", "FETCH 3 FROM a", "FETCH 3 FROM w", "COMMIT"),
-    "constants": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 10 AND branch IN ('west', 'north') ORDER BY isbn, branch LIMIT 7 OFFSET 2", "FETCH ALL FROM c", "CLOSE c", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 20 AND branch IN ('west') ORDER BY isbn, branch LIMIT 3 OFFSET 1", "FETCH ALL FROM c", "COMMIT"),
-    "OFFSET": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn, branch FROM books ORDER BY isbn, branch OFFSET 60", "FETCH 1 FROM c", "FETCH ALL FROM c", "COMMIT"),
+    "over no rows": over(
+        "SELECT isbn FROM books WHERE price < 0 ORDER BY isbn",
+        "SELECT isbn FROM books WHERE branch = 'nowhere'",
+        with_=[
+            "FETCH c",
+            "FETCH PRIOR FROM c",
+            "FETCH LAST FROM c",
+            "FETCH 0 FROM c",
+            "MOVE 0 FROM c",
+            "FETCH FIRST FROM c",
+            "FETCH BACKWARD ALL FROM c",
+        ],
+    ),
+    "NO SCROLL": [
+        step
+        for query in (ALL, WEST)
+        for sql in (
+            "FETCH PRIOR FROM c",
+            "FETCH 0 FROM c",
+            "FETCH ABSOLUTE 1 FROM c",
+            "FETCH FIRST FROM c",
+            "FETCH ABSOLUTE 9 FROM c",
+            "FETCH LAST FROM c",
+            "MOVE 0 FROM c",
+            "MOVE BACKWARD ALL FROM c",
+            "FETCH ABSOLUTE 0 FROM c",
+        )
+        for step in said("BEGIN", f"DECLARE c NO SCROLL CURSOR FOR {query}", "FETCH 3 FROM c", sql, "ROLLBACK")
+    ],
+    "NO SCROLL before the first row": [
+        step
+        for query in (ALL, WEST)
+        for sql in (
+            "FETCH 0 FROM c",
+            "FETCH ABSOLUTE 0 FROM c",
+            "FETCH FIRST FROM c",
+            "MOVE BACKWARD ALL FROM c",
+            "FETCH PRIOR FROM c",
+        )
+        for step in said("BEGIN", f"DECLARE c NO SCROLL CURSOR FOR {query}", sql, "FETCH c", "ROLLBACK")
+    ],
+    "several at once": said(
+        "BEGIN",
+        f"DECLARE a CURSOR FOR {ALL}",
+        f"DECLARE b CURSOR FOR {GROUPS}",
+        f"DECLARE c CURSOR FOR {WEST}",
+        f"DECLARE d CURSOR FOR {HAVING}",
+        *(f"FETCH {n} FROM {name}" for n in (1, 2, 5, 30) for name in "abcd"),
+        "SELECT count(*) FROM books",
+        "FETCH 2 FROM a",
+        "CLOSE b",
+        "FETCH c",
+        "FETCH b",
+        "ROLLBACK",
+    ),
+    "insensitive": said(
+        "BEGIN",
+        f"DECLARE a CURSOR FOR {ALL}",
+        f"DECLARE w CURSOR FOR {WEST}",
+        "DECLARE n CURSOR FOR SELECT count(*) FROM books",
+        INSERT,
+        "FETCH 3 FROM a",
+        "FETCH 3 FROM w",
+        "FETCH 1 FROM n",
+        "SELECT count(*) FROM books",
+        "ROLLBACK",
+    ),
+    "outside a transaction": said(
+        f"DECLARE c CURSOR FOR {ALL}", f"DECLARE c CURSOR FOR {WEST}", "FETCH c", "MOVE c", "CLOSE c", "CLOSE ALL"
+    ),
+    "in one Query": said(
+        f"DECLARE c CURSOR FOR {ALL}; FETCH 2 FROM c; FETCH 3 FROM c; CLOSE c",
+        "FETCH c",
+        f"BEGIN; DECLARE c CURSOR FOR {ALL}",
+        "FETCH c; MOVE 2 FROM c; FETCH c",
+        "COMMIT; FETCH c",
+    ),
+    "names": said(
+        "BEGIN",
+        f'DECLARE "A b" CURSOR FOR {ALL}',
+        f"DECLARE A CURSOR FOR {WEST}",
+        'FETCH "A b"',
+        "FETCH a",
+        'CLOSE "A b"',
+        'FETCH "A b"',
+        "ROLLBACK",
+    ),
+    "a name twice": [
+        step
+        for one in (ALL, WEST)
+        for two in (ALL, WEST)
+        for step in said(
+            "BEGIN",
+            f"DECLARE c CURSOR FOR {one}",
+            f"DECLARE c CURSOR FOR {two}",
+            "ROLLBACK",
+            "BEGIN",
+            f"DECLARE c CURSOR FOR {one}",
+            "CLOSE c",
+            f"DECLARE c CURSOR FOR {two}",
+            "FETCH c",
+            "COMMIT",
+        )
+    ],
+    "CLOSE ALL": said(
+        "BEGIN",
+        f"DECLARE a CURSOR FOR {ALL}",
+        f"DECLARE b CURSOR FOR {WEST}",
+        f"DECLARE c CURSOR WITH HOLD FOR {WEST}",
+        "CLOSE ALL",
+        "FETCH a",
+        "ROLLBACK",
+        "FETCH b",
+        "FETCH c",
+    ),
+    "options": said(
+        "BEGIN",
+        f"DECLARE a INSENSITIVE CURSOR FOR {ALL}",
+        f"DECLARE b ASENSITIVE CURSOR WITHOUT HOLD FOR {ALL}",
+        f"DECLARE c INSENSITIVE NO SCROLL CURSOR FOR {WEST}",
+        "FETCH a",
+        "FETCH b",
+        "FETCH c",
+        "ROLLBACK",
+        "BEGIN",
+        f"DECLARE c SCROLL NO SCROLL CURSOR FOR {ALL}",
+        "ROLLBACK",
+        "BEGIN",
+        f"DECLARE c ASENSITIVE INSENSITIVE CURSOR FOR {WEST}",
+        "ROLLBACK",
+    ),
+    "BINARY": said(
+        "BEGIN",
+        f"DECLARE a BINARY CURSOR FOR {ALL}",
+        f"DECLARE w BINARY CURSOR FOR {WEST}",
+        "FETCH 3 FROM a",
+        "FETCH 3 FROM w",
+        "COMMIT",
+    ),
+    "constants": said(
+        "BEGIN",
+        "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 10 AND branch IN ('west', 'north') ORDER BY isbn, branch LIMIT 7 OFFSET 2",
+        "FETCH ALL FROM c",
+        "CLOSE c",
+        "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 20 AND branch IN ('west') ORDER BY isbn, branch LIMIT 3 OFFSET 1",
+        "FETCH ALL FROM c",
+        "COMMIT",
+    ),
+    "OFFSET": said(
+        "BEGIN",
+        "DECLARE c CURSOR FOR SELECT isbn, branch FROM books ORDER BY isbn, branch OFFSET 60",
+        "FETCH 1 FROM c",
+        "FETCH ALL FROM c",
+        "COMMIT",
+    ),
     # Savepoints.
-    "savepoints": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE w CURSOR FOR {WEST}", "FETCH 2 FROM a", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", f"DECLARE x CURSOR FOR {WEST}", "FETCH 3 FROM b", "FETCH 3 FROM a", "FETCH w", "ROLLBACK TO s", "FETCH 2 FROM a", "FETCH w", f"DECLARE b CURSOR FOR {WEST}", f"DECLARE x CURSOR FOR {ALL}", "FETCH b", "FETCH x", "RELEASE s", "FETCH b", "FETCH x", "COMMIT", "FETCH a"),
-    "gone with the savepoint": said("BEGIN", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK"),
-    "gone with the savepoint on its node": said("BEGIN", "SAVEPOINT s", f"DECLARE b CURSOR FOR {WEST}", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK"),
+    "savepoints": said(
+        "BEGIN",
+        f"DECLARE a CURSOR FOR {ALL}",
+        f"DECLARE w CURSOR FOR {WEST}",
+        "FETCH 2 FROM a",
+        "SAVEPOINT s",
+        f"DECLARE b CURSOR FOR {ALL}",
+        f"DECLARE x CURSOR FOR {WEST}",
+        "FETCH 3 FROM b",
+        "FETCH 3 FROM a",
+        "FETCH w",
+        "ROLLBACK TO s",
+        "FETCH 2 FROM a",
+        "FETCH w",
+        f"DECLARE b CURSOR FOR {WEST}",
+        f"DECLARE x CURSOR FOR {ALL}",
+        "FETCH b",
+        "FETCH x",
+        "RELEASE s",
+        "FETCH b",
+        "FETCH x",
+        "COMMIT",
+        "FETCH a",
+    ),
+    "gone with the savepoint": said(
+        "BEGIN",
+        "SAVEPOINT s",
+        f"DECLARE b CURSOR FOR {ALL}",
+        "FETCH b",
+        "ROLLBACK TO s",
+        "FETCH b",
+        "ROLLBACK TO s",
+        "FETCH b",
+        "ROLLBACK",
+    ),
+    "gone with the savepoint on its node": said(
+        "BEGIN", "SAVEPOINT s", f"DECLARE b CURSOR FOR {WEST}", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK"
+    ),
     # Errors.
-    "unknown": said("FETCH c", "MOVE c", "CLOSE c", "BEGIN", "FETCH c", "FETCH c", "ROLLBACK", "BEGIN", "CLOSE c", "ROLLBACK"),
-    "wrong queries": [step for sql in ("SELECT nope FROM books", "SELECT nope FROM books WHERE branch = 'west'", "SELECT 1/0 FROM nowhere", "SELECT") for step in said("BEGIN", f"DECLARE c CURSOR FOR {sql}", "FETCH c", "ROLLBACK")],
-    "errors at FETCH": [step for sql in ("SELECT 1 / (isbn - isbn) FROM books ORDER BY isbn, branch", "SELECT 1 / (isbn - isbn) FROM books WHERE branch = 'west'") for step in said("BEGIN", f"DECLARE c CURSOR FOR {sql}", "FETCH c", "FETCH c", "COMMIT", "BEGIN", f"DECLARE c CURSOR FOR {sql}", "SAVEPOINT s", "FETCH c", "ROLLBACK TO s", "FETCH c", "ROLLBACK TO s", "CLOSE c", "SELECT count(*) FROM books", "COMMIT")],
-    "in a failed transaction": said("BEGIN", f"DECLARE c CURSOR FOR {ALL}", "SELECT 1/0", "FETCH c", "CLOSE c", "MOVE c", f"DECLARE d CURSOR FOR {ALL}", "COMMIT"),
+    "unknown": said(
+        "FETCH c", "MOVE c", "CLOSE c", "BEGIN", "FETCH c", "FETCH c", "ROLLBACK", "BEGIN", "CLOSE c", "ROLLBACK"
+    ),
+    "wrong queries": [
+        step
+        for sql in (
+            "SELECT nope FROM books",
+            "SELECT nope FROM books WHERE branch = 'west'",
+            "SELECT 1/0 FROM nowhere",
+            "SELECT",
+        )
+        for step in said("BEGIN", f"DECLARE c CURSOR FOR {sql}", "FETCH c", "ROLLBACK")
+    ],
+    "errors at FETCH": [
+        step
+        for sql in (
+            "SELECT 1 / (isbn - isbn) FROM books ORDER BY isbn, branch",
+            "SELECT 1 / (isbn - isbn) FROM books WHERE branch = 'west'",
+        )
+        for step in said(
+            "BEGIN",
+            f"DECLARE c CURSOR FOR {sql}",
+            "FETCH c",
+            "FETCH c",
+            "COMMIT",
+            "BEGIN",
+            f"DECLARE c CURSOR FOR {sql}",
+            "SAVEPOINT s",
+            "FETCH c",
+            "ROLLBACK TO s",
+            "FETCH c",
+            "ROLLBACK TO s",
+            "CLOSE c",
+            "SELECT count(*) FROM books",
+            "COMMIT",
+        )
+    ],
+    "in a failed transaction": said(
+        "BEGIN",
+        f"DECLARE c CURSOR FOR {ALL}",
+        "SELECT 1/0",
+        "FETCH c",
+        "CLOSE c",
+        "MOVE c",
+        f"DECLARE d CURSOR FOR {ALL}",
+        "COMMIT",
+    ),
     # WITH HOLD.
-    "held": [step for query in (ALL, WEST, GROUPS, HAVING) for step in said("BEGIN", f"DECLARE c CURSOR WITH HOLD FOR {query}", "FETCH 2 FROM c", "COMMIT", "FETCH 3 FROM c", INSERT, "MOVE 2 FROM c", "BEGIN", "FETCH c", "ROLLBACK", "FETCH ALL FROM c", "FETCH c", "CLOSE c", "FETCH c", "DELETE FROM books WHERE branch = 'west' AND isbn = 1")],
-    "held and scrolling": [step for query in (ALL, WEST, GROUPS) for step in said("BEGIN", f"DECLARE c SCROLL CURSOR WITH HOLD FOR {query}", "FETCH 5 FROM c", "FETCH PRIOR FROM c", "COMMIT", *BACKWARD, "CLOSE c")],
-    "held from the start": said(f"DECLARE c CURSOR WITH HOLD FOR {ALL}", "FETCH 3 FROM c", f"DECLARE d SCROLL CURSOR WITH HOLD FOR {WEST}", "FETCH LAST FROM d", "FETCH c", "CLOSE ALL", "FETCH d"),
-    "held and rolled back": said("BEGIN", f"DECLARE c CURSOR WITH HOLD FOR {ALL}", f"DECLARE d CURSOR WITH HOLD FOR {WEST}", "ROLLBACK", "FETCH c", "FETCH d", "BEGIN", "SAVEPOINT s", f"DECLARE c CURSOR WITH HOLD FOR {ALL}", "ROLLBACK TO s", f"DECLARE d CURSOR WITH HOLD FOR {WEST}", "COMMIT", "FETCH c", "FETCH d", "BEGIN", "FETCH d", "ROLLBACK", "FETCH d", "CLOSE d"),
-    "held, and COMMIT fails": [step for sql in ("SELECT 1 / (isbn - isbn) FROM books", "SELECT 1 / (isbn - isbn) FROM books WHERE branch = 'west'") for step in said("BEGIN", INSERT, f"DECLARE c CURSOR WITH HOLD FOR {sql}", "COMMIT", "SELECT count(*) FROM books", "FETCH c", f"DECLARE c CURSOR WITH HOLD FOR {sql}", "SELECT 1", "FETCH c")],
-    "held NO SCROLL": said(f"DECLARE c NO SCROLL CURSOR WITH HOLD FOR {ALL}", "FETCH 2 FROM c", "FETCH PRIOR FROM c", "FETCH c", "CLOSE c"),
+    "held": [
+        step
+        for query in (ALL, WEST, GROUPS, HAVING)
+        for step in said(
+            "BEGIN",
+            f"DECLARE c CURSOR WITH HOLD FOR {query}",
+            "FETCH 2 FROM c",
+            "COMMIT",
+            "FETCH 3 FROM c",
+            INSERT,
+            "MOVE 2 FROM c",
+            "BEGIN",
+            "FETCH c",
+            "ROLLBACK",
+            "FETCH ALL FROM c",
+            "FETCH c",
+            "CLOSE c",
+            "FETCH c",
+            "DELETE FROM books WHERE branch = 'west' AND isbn = 1",
+        )
+    ],
+    "held and scrolling": [
+        step
+        for query in (ALL, WEST, GROUPS)
+        for step in said(
+            "BEGIN",
+            f"DECLARE c SCROLL CURSOR WITH HOLD FOR {query}",
+            "FETCH 5 FROM c",
+            "FETCH PRIOR FROM c",
+            "COMMIT",
+            *BACKWARD,
+            "CLOSE c",
+        )
+    ],
+    "held from the start": said(
+        f"DECLARE c CURSOR WITH HOLD FOR {ALL}",
+        "FETCH 3 FROM c",
+        f"DECLARE d SCROLL CURSOR WITH HOLD FOR {WEST}",
+        "FETCH LAST FROM d",
+        "FETCH c",
+        "CLOSE ALL",
+        "FETCH d",
+    ),
+    "held and rolled back": said(
+        "BEGIN",
+        f"DECLARE c CURSOR WITH HOLD FOR {ALL}",
+        f"DECLARE d CURSOR WITH HOLD FOR {WEST}",
+        "ROLLBACK",
+        "FETCH c",
+        "FETCH d",
+        "BEGIN",
+        "SAVEPOINT s",
+        f"DECLARE c CURSOR WITH HOLD FOR {ALL}",
+        "ROLLBACK TO s",
+        f"DECLARE d CURSOR WITH HOLD FOR {WEST}",
+        "COMMIT",
+        "FETCH c",
+        "FETCH d",
+        "BEGIN",
+        "FETCH d",
+        "ROLLBACK",
+        "FETCH d",
+        "CLOSE d",
+    ),
+    "held, and COMMIT fails": [
+        step
+        for sql in ("SELECT 1 / (isbn - isbn) FROM books", "SELECT 1 / (isbn - isbn) FROM books WHERE branch = 'west'")
+        for step in said(
+            "BEGIN",
+            INSERT,
+            f"DECLARE c CURSOR WITH HOLD FOR {sql}",
+            "COMMIT",
+            "SELECT count(*) FROM books",
+            "FETCH c",
+            f"DECLARE c CURSOR WITH HOLD FOR {sql}",
+            "SELECT 1",
+            "FETCH c",
+        )
+    ],
+    "held NO SCROLL": said(
+        f"DECLARE c NO SCROLL CURSOR WITH HOLD FOR {ALL}", "FETCH 2 FROM c", "FETCH PRIOR FROM c", "FETCH c", "CLOSE c"
+    ),
     "held BINARY": said(f"DECLARE c BINARY CURSOR WITH HOLD FOR {ALL}", "FETCH 2 FROM c", "CLOSE c"),
     "DISCARD ALL": said(f"DECLARE c CURSOR WITH HOLD FOR {ALL}", "FETCH 2 FROM c", "DISCARD ALL", "FETCH c"),
     # The extended protocol.
-    "extended": [step for query in (ALL, WEST, GROUPS) for step in (*once("BEGIN"), *once(f"DECLARE c CURSOR FOR {query}"), *once("FETCH 3 FROM c"), *once("FETCH 2 FROM c", results=[1]), *once("MOVE 2 FROM c"), *once("FETCH FORWARD 1 FROM c", results=[1, 0, 1]), *once("FETCH ALL FROM c"), *once("CLOSE c"), *once("FETCH c"), *once("COMMIT"))],
-    "bound": [*once("BEGIN"), *once(f"DECLARE c CURSOR FOR {SOME}", b"10"), *once(f"DECLARE d CURSOR FOR {ONE}", b"north", ISBN), *once(f"DECLARE e CURSOR WITH HOLD FOR {ONE}", b"north", ISBN), *once("FETCH 5 FROM c"), *once("FETCH 5 FROM d"), *once("COMMIT"), *once("FETCH 5 FROM e"), *once("CLOSE e")],
-    "bound in binary": [*once("BEGIN"), *once(f"DECLARE c CURSOR FOR {ONE}", b"north", int(ISBN).to_bytes(8, "big"), formats=[0, 1]), *once("FETCH ALL FROM c", results=[1]), *once("COMMIT")],
-    "wrong values bound": [step for query, values in ((SOME, [b"x"]), (ONE, [b"west", b"x"]), (ONE, [b"west"])) for step in (*once("BEGIN"), *once(f"DECLARE c CURSOR FOR {query}", *values), *once("ROLLBACK"))],
-    "outside a transaction, extended": [*once(f"DECLARE c CURSOR FOR {ALL}"), *once(f"DECLARE c CURSOR WITH HOLD FOR {SOME}", b"20"), *once("FETCH 3 FROM c"), *once("CLOSE c")],
-    "described": [simple("BEGIN"), simple(f"DECLARE c CURSOR FOR {ALL}"), simple(f"DECLARE w CURSOR FOR {WEST}"), describe("P", "c"), describe("P", "w"), SYNC, parse("FETCH c", "f"), describe("S", "f"), bind(name="f"), describe(), execute(), SYNC, parse("FETCH 2 FROM w", "g"), describe("S", "g"), bind(name="g"), describe(), execute(), SYNC, parse("MOVE c", "m"), describe("S", "m"), bind(name="m"), describe(), execute(), SYNC, simple("CLOSE c"), simple("DECLARE c CURSOR FOR SELECT genre FROM books ORDER BY genre"), bind(name="f"), describe(), execute(), SYNC, simple("ROLLBACK"), describe("P", "c"), SYNC],
-    "DECLARE described": [simple("BEGIN"), parse(f"DECLARE c CURSOR FOR {SOME}", "d"), describe("S", "d"), SYNC, bind(b"10", name="d"), describe(), execute(), SYNC, *once("FETCH c"), simple("COMMIT")],
-    "cursors run as portals": [step for query in (ALL, WEST) for step in (simple("BEGIN"), simple(f"DECLARE c CURSOR FOR {query}"), execute(2, "c"), SYNC, simple("FETCH c"), execute(3, "c"), SYNC, execute(0, "c"), SYNC, execute(0, "c"), SYNC, close("P", "c"), SYNC, simple("FETCH c"), simple("ROLLBACK"))],
-    "names of cursors and portals": [step for query in (ALL, WEST) for step in (simple("BEGIN"), simple(f"DECLARE c CURSOR FOR {query}"), parse(WEST), bind(portal="c"), SYNC, simple("ROLLBACK"), simple("BEGIN"), parse(WEST), bind(portal="p"), SYNC, simple(f"DECLARE p CURSOR FOR {query}"), simple("ROLLBACK"))],
+    "extended": [
+        step
+        for query in (ALL, WEST, GROUPS)
+        for step in (
+            *once("BEGIN"),
+            *once(f"DECLARE c CURSOR FOR {query}"),
+            *once("FETCH 3 FROM c"),
+            *once("FETCH 2 FROM c", results=[1]),
+            *once("MOVE 2 FROM c"),
+            *once("FETCH FORWARD 1 FROM c", results=[1, 0, 1]),
+            *once("FETCH ALL FROM c"),
+            *once("CLOSE c"),
+            *once("FETCH c"),
+            *once("COMMIT"),
+        )
+    ],
+    "bound": [
+        *once("BEGIN"),
+        *once(f"DECLARE c CURSOR FOR {SOME}", b"10"),
+        *once(f"DECLARE d CURSOR FOR {ONE}", b"north", ISBN),
+        *once(f"DECLARE e CURSOR WITH HOLD FOR {ONE}", b"north", ISBN),
+        *once("FETCH 5 FROM c"),
+        *once("FETCH 5 FROM d"),
+        *once("COMMIT"),
+        *once("FETCH 5 FROM e"),
+        *once("CLOSE e"),
+    ],
+    "bound in binary": [
+        *once("BEGIN"),
+        *once(f"DECLARE c CURSOR FOR {ONE}", b"north", int(ISBN).to_bytes(8, "big"), formats=[0, 1]),
+        *once("FETCH ALL FROM c", results=[1]),
+        *once("COMMIT"),
+    ],
+    "wrong values bound": [
+        step
+        for query, values in ((SOME, [b"x"]), (ONE, [b"west", b"x"]), (ONE, [b"west"]))
+        for step in (*once("BEGIN"), *once(f"DECLARE c CURSOR FOR {query}", *values), *once("ROLLBACK"))
+    ],
+    "outside a transaction, extended": [
+        *once(f"DECLARE c CURSOR FOR {ALL}"),
+        *once(f"DECLARE c CURSOR WITH HOLD FOR {SOME}", b"20"),
+        *once("FETCH 3 FROM c"),
+        *once("CLOSE c"),
+    ],
+    "described": [
+        simple("BEGIN"),
+        simple(f"DECLARE c CURSOR FOR {ALL}"),
+        simple(f"DECLARE w CURSOR FOR {WEST}"),
+        describe("P", "c"),
+        describe("P", "w"),
+        SYNC,
+        parse("FETCH c", "f"),
+        describe("S", "f"),
+        bind(name="f"),
+        describe(),
+        execute(),
+        SYNC,
+        parse("FETCH 2 FROM w", "g"),
+        describe("S", "g"),
+        bind(name="g"),
+        describe(),
+        execute(),
+        SYNC,
+        parse("MOVE c", "m"),
+        describe("S", "m"),
+        bind(name="m"),
+        describe(),
+        execute(),
+        SYNC,
+        simple("CLOSE c"),
+        simple("DECLARE c CURSOR FOR SELECT genre FROM books ORDER BY genre"),
+        bind(name="f"),
+        describe(),
+        execute(),
+        SYNC,
+        simple("ROLLBACK"),
+        describe("P", "c"),
+        SYNC,
+    ],
+    "DECLARE described": [
+        simple("BEGIN"),
+        parse(f"DECLARE c CURSOR FOR {SOME}", "d"),
+        describe("S", "d"),
+        SYNC,
+        bind(b"10", name="d"),
+        describe(),
+        execute(),
+        SYNC,
+        *once("FETCH c"),
+        simple("COMMIT"),
+    ],
+    "cursors run as portals": [
+        step
+        for query in (ALL, WEST)
+        for step in (
+            simple("BEGIN"),
+            simple(f"DECLARE c CURSOR FOR {query}"),
+            execute(2, "c"),
+            SYNC,
+            simple("FETCH c"),
+            execute(3, "c"),
+            SYNC,
+            execute(0, "c"),
+            SYNC,
+            execute(0, "c"),
+            SYNC,
+            close("P", "c"),
+            SYNC,
+            simple("FETCH c"),
+            simple("ROLLBACK"),
+        )
+    ],
+    "names of cursors and portals": [
+        step
+        for query in (ALL, WEST)
+        for step in (
+            simple("BEGIN"),
+            simple(f"DECLARE c CURSOR FOR {query}"),
+            parse(WEST),
+            bind(portal="c"),
+            SYNC,
+            simple("ROLLBACK"),
+            simple("BEGIN"),
+            parse(WEST),
+            bind(portal="p"),
+            SYNC,
+            simple(f"DECLARE p CURSOR FOR {query}"),
+            simple("ROLLBACK"),
+        )
+    ],
     # Portals of the protocol.
-    "portals in parts": [step for query in (ALL, WEST, GROUPS, HAVING) for results in ([], [1]) for step in (simple("BEGIN"), parse(query), bind(portal="p", results=results), describe("P", "p"), execute(2, "p"), SYNC, execute(3, "p"), SYNC, simple("SELECT count(*) FROM books"), execute(1, "p"), SYNC, execute(0, "p"), SYNC, execute(1, "p"), SYNC, close("P", "p"), SYNC, execute(1, "p"), SYNC, simple("ROLLBACK"))],
-    "portals side by side": [simple("BEGIN"), parse(SOME, "s"), parse(ONE, "o"), bind(b"1", name="s", portal="a"), bind(b"5", name="s", portal="b"), bind(b"west", b"1", name="o", portal="c"), *(step for n in (1, 2, 4, 30, 60) for name in "abc" for step in (execute(n, name), SYNC)), simple("COMMIT"), execute(1, "a"), SYNC],
-    "portals in one batch": [parse(ALL), bind(portal="p"), execute(2, "p"), execute(3, "p"), execute(70, "p"), SYNC, execute(1, "p"), SYNC],
-    "exactly all rows": [simple("BEGIN"), parse(ALL), bind(portal="p"), execute(72, "p"), SYNC, execute(1, "p"), SYNC, simple("COMMIT")],
-    "portals and savepoints": [simple("BEGIN"), parse(ALL, "s"), bind(name="s", portal="a"), execute(2, "a"), SYNC, simple("SAVEPOINT x"), bind(name="s", portal="b"), execute(2, "b"), SYNC, execute(2, "a"), SYNC, simple("ROLLBACK TO x"), execute(2, "a"), SYNC, execute(2, "b"), SYNC, simple("ROLLBACK")],
-    "portals with Flush": [simple("BEGIN"), parse(ALL), bind(portal="p"), execute(2, "p"), flush(5), execute(3, "p"), flush(4), close("P", "p"), flush(1), SYNC, simple("COMMIT")],
-    "portals that fail": [simple("BEGIN"), parse("SELECT 1 / (isbn - isbn) FROM books"), bind(portal="p"), execute(2, "p"), SYNC, execute(2, "p"), SYNC, simple("ROLLBACK")],
-    "MOVE in a portal": [step for query in (ALL, WEST) for step in (simple("BEGIN"), parse(query), bind(portal="p"), SYNC, simple("MOVE FORWARD 3 FROM p"), execute(2, "p"), SYNC, simple("MOVE 2 FROM p"), simple("FETCH 2 FROM p"), execute(2, "p"), SYNC, simple("MOVE ALL FROM p"), execute(2, "p"), SYNC, simple("COMMIT"))],
-    "MOVE in a portal that has run": [step for query in (ALL, WEST) for step in (simple("BEGIN"), parse(query), bind(portal="p"), execute(4, "p"), SYNC, simple("MOVE FORWARD 3 FROM p"), execute(2, "p"), SYNC, simple("CLOSE p"), execute(2, "p"), SYNC, simple("ROLLBACK"))],
+    "portals in parts": [
+        step
+        for query in (ALL, WEST, GROUPS, HAVING)
+        for results in ([], [1])
+        for step in (
+            simple("BEGIN"),
+            parse(query),
+            bind(portal="p", results=results),
+            describe("P", "p"),
+            execute(2, "p"),
+            SYNC,
+            execute(3, "p"),
+            SYNC,
+            simple("SELECT count(*) FROM books"),
+            execute(1, "p"),
+            SYNC,
+            execute(0, "p"),
+            SYNC,
+            execute(1, "p"),
+            SYNC,
+            close("P", "p"),
+            SYNC,
+            execute(1, "p"),
+            SYNC,
+            simple("ROLLBACK"),
+        )
+    ],
+    "portals side by side": [
+        simple("BEGIN"),
+        parse(SOME, "s"),
+        parse(ONE, "o"),
+        bind(b"1", name="s", portal="a"),
+        bind(b"5", name="s", portal="b"),
+        bind(b"west", b"1", name="o", portal="c"),
+        *(step for n in (1, 2, 4, 30, 60) for name in "abc" for step in (execute(n, name), SYNC)),
+        simple("COMMIT"),
+        execute(1, "a"),
+        SYNC,
+    ],
+    "portals in one batch": [
+        parse(ALL),
+        bind(portal="p"),
+        execute(2, "p"),
+        execute(3, "p"),
+        execute(70, "p"),
+        SYNC,
+        execute(1, "p"),
+        SYNC,
+    ],
+    "exactly all rows": [
+        simple("BEGIN"),
+        parse(ALL),
+        bind(portal="p"),
+        execute(72, "p"),
+        SYNC,
+        execute(1, "p"),
+        SYNC,
+        simple("COMMIT"),
+    ],
+    "portals and savepoints": [
+        simple("BEGIN"),
+        parse(ALL, "s"),
+        bind(name="s", portal="a"),
+        execute(2, "a"),
+        SYNC,
+        simple("SAVEPOINT x"),
+        bind(name="s", portal="b"),
+        execute(2, "b"),
+        SYNC,
+        execute(2, "a"),
+        SYNC,
+        simple("ROLLBACK TO x"),
+        execute(2, "a"),
+        SYNC,
+        execute(2, "b"),
+        SYNC,
+        simple("ROLLBACK"),
+    ],
+    "portals with Flush": [
+        simple("BEGIN"),
+        parse(ALL),
+        bind(portal="p"),
+        execute(2, "p"),
+        flush(5),
+        execute(3, "p"),
+        flush(4),
+        close("P", "p"),
+        flush(1),
+        SYNC,
+        simple("COMMIT"),
+    ],
+    "portals that fail": [
+        simple("BEGIN"),
+        parse("SELECT 1 / (isbn - isbn) FROM books"),
+        bind(portal="p"),
+        execute(2, "p"),
+        SYNC,
+        execute(2, "p"),
+        SYNC,
+        simple("ROLLBACK"),
+    ],
+    "MOVE in a portal": [
+        step
+        for query in (ALL, WEST)
+        for step in (
+            simple("BEGIN"),
+            parse(query),
+            bind(portal="p"),
+            SYNC,
+            simple("MOVE FORWARD 3 FROM p"),
+            execute(2, "p"),
+            SYNC,
+            simple("MOVE 2 FROM p"),
+            simple("FETCH 2 FROM p"),
+            execute(2, "p"),
+            SYNC,
+            simple("MOVE ALL FROM p"),
+            execute(2, "p"),
+            SYNC,
+            simple("COMMIT"),
+        )
+    ],
+    "MOVE in a portal that has run": [
+        step
+        for query in (ALL, WEST)
+        for step in (
+            simple("BEGIN"),
+            parse(query),
+            bind(portal="p"),
+            execute(4, "p"),
+            SYNC,
+            simple("MOVE FORWARD 3 FROM p"),
+            execute(2, "p"),
+            SYNC,
+            simple("CLOSE p"),
+            execute(2, "p"),
+            SYNC,
+            simple("ROLLBACK"),
+        )
+    ],
 }
 
 
@@ -108,7 +716,10 @@ def test_the_proxy_answers_as_one_postgres(
 
 def compare(steps: Sequence[Step], proxy: RunningProxy, reference: ReferencePostgres) -> None:
     for step, ours, theirs in zip(
-        [step for step in steps if step.read], _answers(proxy.conninfo, steps), _answers(reference.conninfo, steps), strict=True
+        [step for step in steps if step.read],
+        _answers(proxy.conninfo, steps),
+        _answers(reference.conninfo, steps),
+        strict=True,
     ):
         assert ours == theirs, step
 
@@ -123,7 +734,12 @@ def _answers(conninfo: str, steps: Sequence[Step]) -> list[list[Shown]]:
 _COUNTS = st.sampled_from([0, 1, 2, 3, 7, 20, 71, 72, 73, 100])
 _MOVES = st.one_of(
     st.sampled_from(["NEXT", "PRIOR", "FIRST", "LAST", "ALL", "FORWARD ALL", "BACKWARD ALL", "FORWARD", "BACKWARD"]),
-    st.builds("{} {}{}".format, st.sampled_from(["FORWARD", "BACKWARD", "ABSOLUTE", "RELATIVE", ""]), st.sampled_from(["", "-"]), _COUNTS),
+    st.builds(
+        "{} {}{}".format,
+        st.sampled_from(["FORWARD", "BACKWARD", "ABSOLUTE", "RELATIVE", ""]),
+        st.sampled_from(["", "-"]),
+        _COUNTS,
+    ),
 )
 _VERBS = st.sampled_from(["FETCH", "MOVE"])
 _QUERIES = st.sampled_from([ALL, WEST, GROUPS, "SELECT isbn, branch FROM books WHERE isbn < 0 ORDER BY isbn"])
