@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
+from pgproxy.errors import ProxyError
 from pgproxy.operators.batches import first_rows, without_first_rows
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit, DefaultLimitOperator
@@ -157,7 +158,10 @@ class OpenRows:
         if batch is None and not self._ended:
             self._demand.rows = wanted
             self._demand.number += 1
-            batch = await self._top.next_batch()
+            try:
+                batch = await self._top.next_batch()
+            except ServerError as error:
+                raise _cause(error, self._sources) from None
             self._ended = batch is None
         if batch is not None and batch.count > wanted:
             self._left = without_first_rows(batch, wanted)
@@ -271,6 +275,14 @@ class Portals:
         finally:
             self._transactions.leave(connection)
         return OpenRows(source, (source,), demand, self._transactions)
+
+
+def _cause(error: ServerError, sources: Sequence[PortalSource]) -> ProxyError:
+    """What failed first, where another statement on the same connection only hears that the transaction has."""
+    if error.sqlstate != "25P02":
+        return error
+    errors = [source.exchange.error for source in sources if source.exchange.error is not None]
+    return next((found for found in errors if found.sqlstate != "25P02"), error)
 
 
 def _correct_position(

@@ -261,7 +261,6 @@ def test_explain_of_sharded_statements(planner: Planner, sql: str, options: str,
         # what keeps state in a session
         "prepare p as select 1",
         "execute p",
-        "declare c cursor for select isbn from books order by book_name limit 1 + 1 for update",
         "declare c cursor for select set_config('a', 'b', false)",
         "declare c cursor for select 1 into t",
         "listen l",
