@@ -35,6 +35,7 @@ class BoundStatement:
     portal: str = ""  # a named one outlives this batch, inside a transaction
     max_rows: int | None = 0  # 0 all, None: the portal is only opened
     renewed: bool = False  # what is prepared of it is out of date
+    once: bool = False  # never under a name: the text will hardly come again, or must not meet a stale plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,12 @@ class PreparedStatements:
         key = (bound.sql, bound.types)
         if bound.renewed:
             self.forget(key)
-        name = self._names.get(key)
+        name = None if bound.once else self._names.get(key)
         parses = name is None
         if name is not None:
             self._names.move_to_end(key)
-        elif bound.lasting or key in self._seen:
-            name = self._prepare(key)
-        else:
-            self._note(key)
+        elif not bound.once:
+            name = self._new_name(key, lasting=bound.lasting)
         parts = list(self._to_close)
         self._to_close.clear()
         if parses:
@@ -81,6 +80,13 @@ class PreparedStatements:
             parts.append(extended.execute_message(bound.portal, bound.max_rows))
         parts.append(sync())
         return Batch(b"".join(parts), parses, key if name else None)
+
+    def _new_name(self, key: Key, *, lasting: bool) -> str | None:
+        """None the first time that a text comes."""
+        if lasting or key in self._seen:
+            return self._prepare(key)
+        self._note(key)
+        return None
 
     def forget(self, key: Key) -> None:
         """The node did not take it, or it is out of date there."""

@@ -94,7 +94,7 @@ class SimpleCall:
         *,
         as_text: bool,
     ) -> Exchange:
-        bound = BoundStatement(sql, (), (), (), (), portal=portal, max_rows=rows)
+        bound = BoundStatement(sql, (), (), (), (), portal=portal, max_rows=rows, once=True)
         return connection.run_bound(bound, Mode.ROWS, wake)
 
     def text(self, parameter: int) -> str | None:

@@ -293,6 +293,7 @@ class Extended:
             describe=describe,
             portal=self._new_portal_name() if goes_on else "",
             max_rows=max_rows,
+            once=isinstance(statement.planned.plan, (Declare, Fetch)),  # names of cursors are often new ones
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:

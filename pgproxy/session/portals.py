@@ -172,8 +172,7 @@ class OpenRows:
         """A fetch is through. Every node must have ended well before the client hears so: what fails on a node
         fails the transaction there."""
         for source in self._sources:
-            if not source.closed:
-                await source.settle()
+            await source.settle()
         self.check()
 
     def check(self) -> None:
