@@ -179,7 +179,7 @@ class CursorStatements:
             count = await cursor.fetch(plan.direction, plan.count, None)
             self._client.send(messages.command_complete(f"MOVE {count}"))
             return
-        if call.max_rows:
+        if 0 < call.max_rows <= _most_rows(plan):
             raise Refused(
                 "a FETCH cannot itself be fetched in parts", "Say the number of rows in FETCH, and leave the limit out."
             )
@@ -285,6 +285,12 @@ class Shown:
         self._backends.check_cancelled()
         self._client.send(batch.data if self._recode is None else self._recode.recoded(batch).data)
         await self._client.drain()
+
+
+def _most_rows(plan: Fetch) -> int:
+    """How many rows a FETCH can give."""
+    by_count = plan.direction in (Direction.FORWARD, Direction.BACKWARD)
+    return max(abs(plan.count), 1) if by_count else 1
 
 
 async def _no_cursor(_name: str) -> ProxyCursor | None:

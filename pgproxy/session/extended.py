@@ -46,7 +46,14 @@ from pgproxy.wire.messages import SYNC, command_complete
 from pgproxy.wire.rows import Column, parse_row_description, row_description
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
-_TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
+_TAGS = {
+    "SHOW": "SHOW",
+    "FETCH": "FETCH 0",
+    "EXPLAIN": "EXPLAIN",
+    "INSERT": "INSERT 0 0",
+    "UPDATE": "UPDATE 0",
+    "DELETE": "DELETE 0",
+}
 
 
 @dataclass(slots=True)

@@ -82,8 +82,16 @@ class PortalSource(ExchangeSource):
             if not self.exchange.suspended and not self._unstarted:
                 self.close()
                 return None
-            self._unstarted = False
-            self.exchange = self.connection.fetch(self._portal, self._portion(), self._client.wake)
+            self._ask()
+
+    def start(self) -> None:
+        """Ask for the first rows, if that has not been done."""
+        if self._unstarted and not self.closed:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._unstarted = False
+        self.exchange = self.connection.fetch(self._portal, self._portion(), self._client.wake)
 
     async def settle(self) -> None:
         """Wait for the end of the portion that is on its way."""
@@ -135,9 +143,12 @@ class OpenRows:
         demand: _Demand,
         transactions: Transactions,
         limit: DefaultLimitOperator | None = None,
+        *,
+        eager: bool = False,
     ) -> None:
         self._top: RowSource = limit or top
         self._limit = limit
+        self._eager = eager  # the first row out needs one of each source: all are asked at once
         self._sources = sources
         self._demand = demand
         self._transactions = transactions
@@ -158,6 +169,9 @@ class OpenRows:
         if batch is None and not self._ended:
             self._demand.rows = wanted
             self._demand.number += 1
+            if self._eager:
+                for source in self._sources:
+                    source.start()
             try:
                 batch = await self._top.next_batch()
             except ServerError as error:
@@ -251,7 +265,8 @@ class Portals:
             limit = None
             if planned.default_limit is not None:
                 limit = DefaultLimit(planned.default_limit).open((top,), arguments, environment)
-            opened = OpenRows(top, sources, demand, self._transactions, limit)
+            eager = not isinstance(pipeline.steps[0], Concat)
+            opened = OpenRows(top, sources, demand, self._transactions, limit, eager=eager)
             await opened.describe()
             return opened
         except BaseException as error:

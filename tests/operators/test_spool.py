@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +67,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(1)
     spool.append(rows(0, 1))
     spool.close()
-    with open("/dev/full", "wb", buffering=0) as full:
+    with Path("/dev/full").open("wb", buffering=0) as full:
         monkeypatch.setattr(spool, "_file", _Unseekable(full))
         with pytest.raises(ProxyError) as caught:
             spool.append(rows(1, 1))
