@@ -29,6 +29,7 @@ from pgproxy.session.client import Client
 from pgproxy.session.cursors import Cursors, NodeCursor, ProxyCursor
 from pgproxy.session.portals import OpenRows, Portals, Target, passes_rows_on, recoded
 from pgproxy.session.services import Services
+from pgproxy.session.styles import check_style
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire import messages
@@ -116,7 +117,9 @@ class CursorStatements:
         rows = await self._portals.open(planned, text, pipeline, targets, query.effect, call, as_text=True)
         columns = await rows.describe()
         memory_bytes = min(SPOOL_MEMORY_BYTES, self._services.shard_map.proxy.sort_memory_bytes)
-        return ProxyCursor(columns, rows, number, memory_bytes, scroll=plan.scroll, hold=plan.hold, binary=plan.binary)
+        return ProxyCursor(
+            columns, rows, number, memory_bytes, rows.style, scroll=plan.scroll, hold=plan.hold, binary=plan.binary
+        )
 
     async def open(self, planned: Planned, call: Call) -> OpenRows:
         """The rows of a statement for nodes, in the formats that its Bind asks for."""
@@ -173,8 +176,7 @@ class CursorStatements:
             await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
             return
         self._services.metrics.local += 1
-        if cursor.failed:
-            raise ProxyError("55000", f'portal "{plan.name}" cannot be run')
+        _check_usable(cursor, plan.name)
         if plan.move:
             count = await cursor.fetch(plan.direction, plan.count, None)
             self._client.send(messages.command_complete(f"MOVE {count}"))
@@ -183,6 +185,7 @@ class CursorStatements:
             raise Refused(
                 "a FETCH cannot itself be fetched in parts", "Say the number of rows in FETCH, and leave the limit out."
             )
+        check_style(cursor.style, self._transactions.output_style(), cursor.columns)
         formats = (BINARY,) if cursor.binary and call.describe else call.result_formats
         shown = Shown(self._client, self._backends, cursor.columns, formats, describe=call.describe)
         count = await cursor.fetch(plan.direction, plan.count, shown.send)
@@ -201,8 +204,8 @@ class CursorStatements:
             await self.run_cursor(cursor, name, max_rows)
 
     async def run_cursor(self, cursor: ProxyCursor, name: str, max_rows: int) -> None:
-        if cursor.failed:
-            raise ProxyError("55000", f'portal "{name}" cannot be run')
+        _check_usable(cursor, name)
+        check_style(cursor.style, self._transactions.output_style(), cursor.columns)
         shown = Shown(
             self._client, self._backends, cursor.columns, tuple(c.format for c in cursor.columns), describe=False
         )
@@ -296,6 +299,11 @@ def _most_rows(plan: Fetch) -> int:
 async def _no_cursor(_name: str) -> ProxyCursor | None:
     """Until a session says which portals it has."""
     return None
+
+
+def _check_usable(cursor: ProxyCursor, name: str) -> None:
+    if cursor.failed:
+        raise ProxyError("55000", f'portal "{name}" cannot be run')
 
 
 def _unknown(name: str) -> ProxyError:

@@ -14,6 +14,7 @@ from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.source import Batch
 from pgproxy.operators.spool import Spool
 from pgproxy.planner.plan import FETCH_ALL, Direction
+from pgproxy.session.styles import Style
 from pgproxy.wire.rows import Column
 
 Sink = Callable[[Batch], Awaitable[None]]
@@ -94,6 +95,7 @@ class ProxyCursor:
         rows: Rows,
         number: int,
         memory_bytes: int,
+        style: Style = (),
         *,
         scroll: bool | None = False,
         hold: bool = False,
@@ -103,6 +105,7 @@ class ProxyCursor:
         self.columns = columns
         self.number = number
         self.binary = binary
+        self.style = style
         self.hold = hold
         self.held = False  # lives outside of transactions
         self.failed = False

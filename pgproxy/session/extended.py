@@ -354,6 +354,7 @@ class Extended:
         await self._settle()
         self._transactions.check_alive()
         try:
+            await rows.check_style()
             if await self._runner.give(rows, max_rows, _tag_of(portal)):
                 return
         except BaseException:
@@ -372,7 +373,7 @@ class Extended:
         elif portal.rows is None:
             portal.rows = await self._open(portal)
         columns = await portal.rows.describe()
-        portal.cursor = ProxyCursor(columns, portal.rows, portal.number, 0, anywhere=True)
+        portal.cursor = ProxyCursor(columns, portal.rows, portal.number, 0, portal.rows.style, anywhere=True)
         return portal.cursor
 
     async def _open(self, portal: Portal) -> OpenRows:

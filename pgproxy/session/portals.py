@@ -26,6 +26,7 @@ from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.styles import check_style
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire.rows import Column
@@ -148,6 +149,7 @@ class OpenRows:
     ) -> None:
         self._top: RowSource = limit or top
         self._limit = limit
+        self.style = transactions.output_style()
         self._eager = eager  # the first row out needs one of each source: all are asked at once
         self._sources = sources
         self._demand = demand
@@ -181,6 +183,10 @@ class OpenRows:
             self._left = without_first_rows(batch, wanted)
             batch = first_rows(batch, wanted)
         return batch
+
+    async def check_style(self) -> None:
+        """Raise Refused if what is in hand would look otherwise now."""
+        check_style(self.style, self._transactions.output_style(), await self.describe())
 
     async def settle(self) -> None:
         """A fetch is through. Every node must have ended well before the client hears so: what fails on a node

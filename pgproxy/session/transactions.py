@@ -17,6 +17,7 @@ from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionCon
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.settings import is_strict_isolation
+from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
 from pgproxy.wire.messages import notice_response
 
@@ -91,6 +92,11 @@ class Transactions:
     def preferred_node(self) -> str | None:
         """A node that the transaction has touched already, for statements that any node can answer."""
         return next(iter(self.current.joined), None) if self.current is not None else None
+
+    def output_style(self) -> Style:
+        """How values look as text now."""
+        log = self.current.log if self.current is not None else ()
+        return output_style(self._backends.settings, [entry.text for entry in log])
 
     # Statements
 

@@ -72,6 +72,7 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "BINARY": said("BEGIN", f"DECLARE a BINARY CURSOR FOR {ALL}", f"DECLARE w BINARY CURSOR FOR {WEST}", "FETCH 3 FROM a", "FETCH 3 FROM w", "COMMIT"),
     "constants": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 10 AND branch IN ('west', 'north') ORDER BY isbn, branch LIMIT 7 OFFSET 2", "FETCH ALL FROM c", "CLOSE c", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 20 AND branch IN ('west') ORDER BY isbn, branch LIMIT 3 OFFSET 1", "FETCH ALL FROM c", "COMMIT"),
     "OFFSET": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn, branch FROM books ORDER BY isbn, branch OFFSET 60", "FETCH 1 FROM c", "FETCH ALL FROM c", "COMMIT"),
+    "settings": said("SET DateStyle = 'SQL, DMY'", "BEGIN", "DECLARE c CURSOR FOR SELECT name, joined FROM patrons ORDER BY patron_id", "FETCH 2 FROM c", "SET LOCAL statement_timeout = 50000", "FETCH 2 FROM c", f"DECLARE d SCROLL CURSOR FOR {ALL}", "FETCH d", "SET TIME ZONE 'Asia/Tokyo'", "FETCH d", "FETCH FIRST FROM d", "ROLLBACK"),
     # Savepoints.
     "savepoints": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE w CURSOR FOR {WEST}", "FETCH 2 FROM a", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", f"DECLARE x CURSOR FOR {WEST}", "FETCH 3 FROM b", "FETCH 3 FROM a", "FETCH w", "ROLLBACK TO s", "FETCH 2 FROM a", "FETCH w", f"DECLARE b CURSOR FOR {WEST}", f"DECLARE x CURSOR FOR {ALL}", "FETCH b", "FETCH x", "RELEASE s", "FETCH b", "FETCH x", "COMMIT", "FETCH a"),
     "gone with the savepoint": said("BEGIN", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK"),
@@ -133,6 +134,30 @@ def compare(steps: Sequence[Step], proxy: RunningProxy, reference: ReferencePost
 def _answers(conninfo: str, steps: Sequence[Step]) -> list[list[Shown]]:
     with RawClient.logged_in(conninfo) as client:
         return converse(client, steps)
+
+
+REFUSED = {
+    "backward without SCROLL": said("BEGIN", f"DECLARE c CURSOR FOR {ALL}", "FETCH 2 FROM c", "FETCH PRIOR FROM c"),
+    "the same row without SCROLL": said("BEGIN", f"DECLARE c CURSOR FOR {ALL}", "FETCH 2 FROM c", "FETCH 0 FROM c"),
+    "locking several shards": said("BEGIN", f"DECLARE c CURSOR FOR {ALL} FOR UPDATE"),
+    "one snapshot": said("BEGIN ISOLATION LEVEL REPEATABLE READ", f"DECLARE c CURSOR FOR {ALL}"),
+    "dates in another style": said("BEGIN", "DECLARE c SCROLL CURSOR FOR SELECT updated_at FROM books ORDER BY 1", "FETCH c", "SET LOCAL TIME ZONE 'Asia/Tokyo'", "FETCH FIRST FROM c"),
+    "dates held in another style": said("DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT updated_at FROM books ORDER BY 1", "SET DateStyle = 'SQL'", "FETCH c"),
+    "dates of a portal in another style": [simple("BEGIN"), parse("SELECT updated_at FROM books ORDER BY 1"), bind(portal="p"), execute(2, "p"), SYNC, simple("SET TIME ZONE 'Asia/Tokyo'"), execute(2, "p"), SYNC],
+    "absolute in a portal": [simple("BEGIN"), parse(ALL), bind(portal="p"), SYNC, simple("MOVE ABSOLUTE 3 FROM p")],
+    "parts of a FETCH": [simple("BEGIN"), simple(f"DECLARE c CURSOR FOR {ALL}"), *once("FETCH 5 FROM c", rows=5)],
+    "a query that sets": said("BEGIN", "DECLARE c CURSOR FOR SELECT set_config('work_mem', '1MB', false)"),
+    "WHERE CURRENT OF": said("BEGIN", f"DECLARE c CURSOR FOR {WEST}", "FETCH c", "DELETE FROM books WHERE CURRENT OF c"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", REFUSED.values(), ids=REFUSED)
+def test_refused(steps: list[Step], shared_proxy: RunningProxy) -> None:
+    *before, last = _answers(shared_proxy.conninfo, steps)
+    assert not [shown for answer in before for shown in answer if shown[0] == "E"]
+    (error,) = [shown[1] for shown in last if shown[0] == "E"]
+    assert error["C"] == "0A000"
+    assert error["H"]
 
 
 # Random movements.
