@@ -103,7 +103,8 @@ class Sharded:
     `route` runs on the one shard chosen and its messages are the answer as they stand. With several
     shards chosen, `scatter` runs, or its Refused is raised. `tag` is the CommandComplete text of a
     scatter with `{}` for the count. With no shard chosen, `route` runs on shard 0, where it finds
-    nothing, unless `no_shard` says which error to raise.
+    nothing, unless `no_shard` says which error to raise. `cursor`: WHERE CURRENT OF this cursor; its shard is the
+    one concerned, whatever `choice` says.
     """
 
     table: Table
@@ -113,6 +114,7 @@ class Sharded:
     effect: Effect
     tag: str = "SELECT {}"
     no_shard: str | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

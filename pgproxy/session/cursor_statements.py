@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.recode import RecodeOperator
@@ -90,7 +91,8 @@ class CursorStatements:
             self._services.metrics.route += 1
             ((node, shard),) = targets
             await self._on_one(node, plan.text, shard, planned, plan.plan.effect, call)
-            self.cursors.add(plan.name, NodeCursor(node, number))
+            table = plan.plan.table.name if isinstance(plan.plan, Sharded) else None
+            self.cursors.add(plan.name, NodeCursor(node, number, table, shard, locks=plan.plan.effect is Effect.WRITE))
             return
         self.cursors.add(plan.name, await self._open(planned, plan, targets, number, call))
         if call.describe and call is not SIMPLE:
@@ -139,6 +141,29 @@ class CursorStatements:
             return query.scatter.text, query.scatter.pipeline
         self._services.metrics.route += 1
         return query.route if isinstance(query, Sharded) else query.text, Pipeline((Concat(),))
+
+    async def write_current(self, planned: Planned, plan: Sharded, call: Call) -> None:
+        """WHERE CURRENT OF: the row that the cursor is at is where the cursor is, and only its node knows it."""
+        assert plan.cursor is not None
+        plan.choice.shards(planned.arguments)  # refuses what would move the row to another shard
+        cursor = self.cursors.get(plan.cursor)
+        if cursor is None:
+            raise _unknown(plan.cursor)
+        if isinstance(cursor, ProxyCursor):
+            raise Refused(
+                "WHERE CURRENT OF a cursor over several shards, or WITH HOLD, is not supported",
+                "Name the row by its primary key.",
+            )
+        shard = cursor.shard
+        if shard is None or cursor.table != plan.table.name:
+            raise _not_updatable(plan.cursor, plan.table.name, locks=cursor.locks)
+        self._services.metrics.route += 1
+        try:
+            await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
+        except ServerError as error:
+            if error.sqlstate != "24000" or f'"{shard.table}"' not in error.message:
+                raise
+            raise ProxyError("24000", error.message.replace(f'"{shard.table}"', f'"{plan.table.name}"')) from None
 
     # FETCH, MOVE
 
@@ -304,6 +329,12 @@ async def _no_cursor(_name: str) -> ProxyCursor | None:
 def _check_usable(cursor: ProxyCursor, name: str) -> None:
     if cursor.failed:
         raise ProxyError("55000", f'portal "{name}" cannot be run')
+
+
+def _not_updatable(name: str, table: str, *, locks: bool) -> ProxyError:
+    """The cursor is over another table (execCurrentOf)."""
+    what = "does not have a FOR UPDATE/SHARE reference to" if locks else "is not a simply updatable scan of"
+    return ProxyError("24000", f'cursor "{name}" {what} table "{table}"')
 
 
 def _unknown(name: str) -> ProxyError:

@@ -15,6 +15,7 @@ from pgproxy.operators.source import Batch
 from pgproxy.operators.spool import Spool
 from pgproxy.planner.plan import FETCH_ALL, Direction
 from pgproxy.session.styles import Style
+from pgproxy.shardmap.model import Shard
 from pgproxy.wire.rows import Column
 
 Sink = Callable[[Batch], Awaitable[None]]
@@ -41,6 +42,9 @@ class NodeCursor:
 
     node: str
     number: int
+    table: str | None = None  # the logical table that it is over
+    shard: Shard | None = None
+    locks: bool = False  # its rows
     held: bool = field(default=False, init=False)
 
 

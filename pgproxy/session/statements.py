@@ -133,6 +133,9 @@ class Statements:
     # One logical table
 
     async def _sharded(self, planned: Planned, plan: Sharded, call: Call) -> None:
+        if plan.cursor is not None:
+            await self.cursor_statements.write_current(planned, plan, call)
+            return
         indexes = plan.choice.shards(planned.arguments)
         if len(indexes) > 1:
             if isinstance(plan.scatter, Refused):

@@ -73,6 +73,9 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "constants": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 10 AND branch IN ('west', 'north') ORDER BY isbn, branch LIMIT 7 OFFSET 2", "FETCH ALL FROM c", "CLOSE c", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE price > 20 AND branch IN ('west') ORDER BY isbn, branch LIMIT 3 OFFSET 1", "FETCH ALL FROM c", "COMMIT"),
     "OFFSET": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn, branch FROM books ORDER BY isbn, branch OFFSET 60", "FETCH 1 FROM c", "FETCH ALL FROM c", "COMMIT"),
     "settings": said("SET DateStyle = 'SQL, DMY'", "BEGIN", "DECLARE c CURSOR FOR SELECT name, joined FROM patrons ORDER BY patron_id", "FETCH 2 FROM c", "SET LOCAL statement_timeout = 50000", "FETCH 2 FROM c", f"DECLARE d SCROLL CURSOR FOR {ALL}", "FETCH d", "SET TIME ZONE 'Asia/Tokyo'", "FETCH d", "FETCH FIRST FROM d", "ROLLBACK"),
+    "WHERE CURRENT OF": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE branch = 'west' ORDER BY isbn FOR UPDATE", "FETCH 3 FROM c", "UPDATE books SET price = 1 WHERE CURRENT OF c RETURNING isbn, price", "FETCH c", "DELETE FROM books AS b WHERE CURRENT OF c RETURNING b.isbn", "DELETE FROM books WHERE CURRENT OF c", "FETCH c", "SELECT count(*), sum(price) FROM books", "SAVEPOINT s", "MOVE ALL FROM c", "DELETE FROM books WHERE CURRENT OF c", "ROLLBACK TO s", "DECLARE d CURSOR FOR SELECT count(*) FROM books WHERE branch = 'west'", "FETCH d", "DELETE FROM books WHERE CURRENT OF d", "ROLLBACK TO s", "DELETE FROM patrons WHERE CURRENT OF c", "ROLLBACK TO s", "DELETE FROM books WHERE CURRENT OF nowhere", "ROLLBACK"),
+    "WHERE CURRENT OF, extended": [simple("BEGIN"), *once("DECLARE c CURSOR FOR SELECT isbn FROM books WHERE branch = $1 AND isbn > $2 ORDER BY isbn FOR UPDATE", b"west", b"0"), *once("FETCH 1 FROM c"), *once("UPDATE books SET price = $1 WHERE CURRENT OF c", b"77"), *once("SELECT count(*) FROM books WHERE price = 77"), simple("ROLLBACK")],
+    "WHERE CURRENT OF outside a transaction": said("DELETE FROM books WHERE CURRENT OF c"),
     # Savepoints.
     "savepoints": said("BEGIN", f"DECLARE a CURSOR FOR {ALL}", f"DECLARE w CURSOR FOR {WEST}", "FETCH 2 FROM a", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", f"DECLARE x CURSOR FOR {WEST}", "FETCH 3 FROM b", "FETCH 3 FROM a", "FETCH w", "ROLLBACK TO s", "FETCH 2 FROM a", "FETCH w", f"DECLARE b CURSOR FOR {WEST}", f"DECLARE x CURSOR FOR {ALL}", "FETCH b", "FETCH x", "RELEASE s", "FETCH b", "FETCH x", "COMMIT", "FETCH a"),
     "gone with the savepoint": said("BEGIN", "SAVEPOINT s", f"DECLARE b CURSOR FOR {ALL}", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK TO s", "FETCH b", "ROLLBACK"),
@@ -147,7 +150,8 @@ REFUSED = {
     "absolute in a portal": [simple("BEGIN"), parse(ALL), bind(portal="p"), SYNC, simple("MOVE ABSOLUTE 3 FROM p")],
     "parts of a FETCH": [simple("BEGIN"), simple(f"DECLARE c CURSOR FOR {ALL}"), *once("FETCH 5 FROM c", rows=5)],
     "a query that sets": said("BEGIN", "DECLARE c CURSOR FOR SELECT set_config('work_mem', '1MB', false)"),
-    "WHERE CURRENT OF": said("BEGIN", f"DECLARE c CURSOR FOR {WEST}", "FETCH c", "DELETE FROM books WHERE CURRENT OF c"),
+    "WHERE CURRENT OF a cursor over several shards": said("BEGIN", f"DECLARE c CURSOR FOR {ALL}", "FETCH c", "DELETE FROM books WHERE CURRENT OF c"),
+    "WHERE CURRENT OF and another key": said("BEGIN", "DECLARE c CURSOR FOR SELECT isbn FROM books WHERE branch = 'west' FOR UPDATE", "FETCH c", "UPDATE books SET branch = 'north' WHERE CURRENT OF c"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 from pgproxy.demo.nodes import NODE_NAMES
 from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.activity import await_nothing_open, await_running, connections
-from tests.extended_client import SYNC, bind, converse, execute, parse
+from tests.extended_client import SYNC, bind, converse, execute, once, parse
 from tests.fix_nodes import LibraryCluster, running_cluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient, query
@@ -110,6 +110,32 @@ def test_a_held_cursor_keeps_no_connection(client: RawClient, library_cluster: L
     client.query("COMMIT")
     await_nothing_open(library_cluster)
     assert len(client.query("FETCH ALL FROM c")) == 72 + 3
+
+
+def test_the_current_row_of_an_unmapped_table(client: RawClient) -> None:
+    client.query("CREATE TABLE jotted AS SELECT n FROM generate_series(1, 5) n")
+    try:
+        client.query("BEGIN")
+        client.query("DECLARE c CURSOR FOR SELECT n FROM jotted FOR UPDATE")
+        client.query("FETCH 2 FROM c")
+        assert client.query("DELETE FROM jotted WHERE CURRENT OF c")[0].text == "DELETE 1"
+        client.query("COMMIT")
+        assert client.query("SELECT sum(n) FROM jotted")[1].shown()[1] == (b"13",)
+    finally:
+        client.query("DROP TABLE jotted")
+
+
+def test_statements_of_cursors_take_no_names_on_nodes(client: RawClient, library_cluster: LibraryCluster) -> None:
+    """Names of cursors are often new ones: prepared, they would drive out what is used again."""
+    for number in range(5):
+        converse(client, once("BEGIN"))
+        converse(client, once(f"DECLARE c{number} CURSOR FOR SELECT isbn FROM books WHERE branch = $1", b"west"))
+        for _ in range(3):
+            (answer,) = converse(client, once(f"FETCH 2 FROM c{number}"))
+            assert len([shown for shown in answer if shown[0] == "D"]) == 2
+        (answer,) = converse(client, once("SELECT name FROM pg_prepared_statements WHERE statement ~ '^(DECLARE|FETCH)'"))
+        assert not [shown for shown in answer if shown[0] == "D"]
+        converse(client, once("COMMIT"))
 
 
 @pytest.mark.parametrize("options", ["CURSOR", "CURSOR WITH HOLD"])
