@@ -114,7 +114,7 @@ class PortalSource(ExchangeSource):
             self._came_rows = self._came_bytes = 0
         again = self._served == self._demand.number
         self._served = self._demand.number
-        return self._rows if again else min(self._rows, self._demand.rows)
+        return self._rows if again else max(1, min(self._rows, self._demand.rows))  # 0 would be all
 
 
 class _PortalEnvironment(SessionEnvironment):
@@ -244,7 +244,7 @@ class Portals:
         arguments = planned.arguments
         if text.asks_time:
             planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
-        demand = _Demand(rows or 0, 1)
+        demand = _Demand(rows or FIRST_ROWS, 1)  # to describe its rows, an operator may look into some
         sources: list[PortalSource] = []
         connections: dict[str, BackendConnection] = {}
         try:

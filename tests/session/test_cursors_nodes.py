@@ -133,7 +133,9 @@ def test_statements_of_cursors_take_no_names_on_nodes(client: RawClient, library
         for _ in range(3):
             (answer,) = converse(client, once(f"FETCH 2 FROM c{number}"))
             assert len([shown for shown in answer if shown[0] == "D"]) == 2
-        (answer,) = converse(client, once("SELECT name FROM pg_prepared_statements WHERE statement ~ '^(DECLARE|FETCH)'"))
+        (answer,) = converse(
+            client, once("SELECT name FROM pg_prepared_statements WHERE statement ~ '^(DECLARE|FETCH)'")
+        )
         assert not [shown for shown in answer if shown[0] == "D"]
         converse(client, once("COMMIT"))
 
@@ -256,6 +258,20 @@ def test_any_statement_over_shards_that_share_a_node_in_a_transaction(letters: R
         with pytest.raises(psycopg.errors.DivisionByZero):
             connection.execute("SELECT 1 / (n - 30000) FROM letters")
         connection.execute("ROLLBACK")
+
+
+def test_describing_expressions_over_groups_reads_few_of_them(letters: RunningProxy) -> None:
+    """A node says what their types are, given the first groups; not all 60 MB are read for that."""
+    with RawClient.logged_in(letters.conninfo) as client:
+        client.query("BEGIN")
+        client.query("SELECT n FROM letters ORDER BY n")
+        before = peak_bytes(letters.process.pid)
+        sql = "SELECT n, count(*) + 1, max(repeat('x', 1000)) FROM letters GROUP BY n"
+        assert client.query(f"DECLARE c CURSOR FOR {sql}")[0].kind == "C"
+        client.send(query("FETCH 3 FROM c"))
+        rows, others = client.count_rows()
+        assert (rows, [message.kind for message in others]) == (3, ["T", "C", "Z"])
+        assert peak_bytes(letters.process.pid) - before < GROWTH_BYTES
 
 
 def test_connections_are_not_used_up(letters: RunningProxy, library_cluster: LibraryCluster) -> None:
