@@ -12,7 +12,7 @@ from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import ProxyError
 
 if TYPE_CHECKING:
-    from pgproxy.session.portals import OpenRows
+    from pgproxy.session.node_portals import OpenRows
 
 
 class Call(Protocol):

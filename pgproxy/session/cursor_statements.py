@@ -28,7 +28,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.cursors import Cursors, NodeCursor, ProxyCursor
-from pgproxy.session.portals import OpenRows, Portals, Target, passes_rows_on, recoded
+from pgproxy.session.node_portals import OpenRows, Portals, Target, passes_rows_on, recoded
 from pgproxy.session.services import Services
 from pgproxy.session.styles import check_style
 from pgproxy.session.transactions import Transactions

@@ -23,7 +23,7 @@ _CHUNK_ROWS = 2_000
 
 
 class Rows(Protocol):
-    """Rows yet to be read (`portals.OpenRows`, or what was spooled of them)."""
+    """Rows yet to be read (`node_portals.OpenRows`, or what was spooled of them)."""
 
     async def take(self, wanted: int) -> Batch | None: ...
 

@@ -36,7 +36,7 @@ from pgproxy.session.call import BoundCall
 from pgproxy.session.client import Client
 from pgproxy.session.cursors import ProxyCursor
 from pgproxy.session.description import Description
-from pgproxy.session.portals import OpenRows
+from pgproxy.session.node_portals import OpenRows
 from pgproxy.session.services import Services
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions

@@ -42,7 +42,7 @@ from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
-from pgproxy.session.portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
+from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
