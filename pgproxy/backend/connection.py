@@ -20,6 +20,8 @@ from pgproxy.tls.node import NodeTls, NodeUpgrade, end_point
 from pgproxy.wire import messages as wire
 from pgproxy.wire.auth import Credential, Login
 from pgproxy.wire.extended import (
+    close_portal,
+    describe_portal,
     describe_statement,
     execute_message,
     parse_message,
@@ -168,6 +170,20 @@ class BackendConnection(asyncio.Protocol):
         """Execute a suspended portal of this connection's transaction further."""
         data = execute_message(portal, max_rows) + wire.sync()
         return self._start(data, Exchange(Mode.SPLICE, wake))
+
+    def fetch(self, portal: str, max_rows: int, wake: Callable[[], None]) -> Exchange:
+        """The next rows of a portal of this connection's transaction, to be looked into."""
+        exchange = Exchange(Mode.ROWS, wake)
+        exchange.unlimited = True
+        return self._start(execute_message(portal, max_rows) + wire.sync(), exchange)
+
+    def describe_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
+        """What the rows of a portal or cursor of this connection's transaction look like."""
+        return self._start(describe_portal(portal) + wire.sync(), Exchange(Mode.ROWS, wake))
+
+    def close_portal(self, portal: str, wake: Callable[[], None]) -> Exchange:
+        """Close a portal or cursor of this connection's transaction."""
+        return self._start(close_portal(portal) + wire.sync(), Exchange(Mode.SILENT, wake))
 
     def describe(self, sql: str, types: tuple[int, ...], wake: Callable[[], None]) -> Exchange:
         """Parse and describe a statement without running it, as the unnamed one."""
@@ -537,6 +553,8 @@ class BackendConnection(asyncio.Protocol):
         exchange.wake()
 
     def _pause_reading_if_full(self, exchange: Exchange) -> None:
+        if exchange.unlimited:
+            return
         if exchange.buffered_bytes > HIGH_WATER_BYTES and not self._reading_paused and not exchange.finished:
             self._reading_paused = True
             cast(asyncio.Transport, self._transport).pause_reading()

@@ -88,6 +88,7 @@ class Exchange:
         "several",
         "suspended",
         "tag",
+        "unlimited",
         "wake",
     )
 
@@ -109,6 +110,7 @@ class Exchange:
         self.finished = False
         self.broken = False
         self.discarding = False
+        self.unlimited = False  # read to its end even if nobody takes it: other answers come behind it
         self.on_drained: Callable[[], None] | None = None
 
     @property

@@ -34,8 +34,9 @@ class BoundStatement:
     lasting: bool = False
     describe: bool = True
     portal: str = ""  # a named one outlives this batch, inside a transaction
-    max_rows: int = 0
+    max_rows: int | None = 0  # 0 all, None: the portal is only opened
     renewed: bool = False  # what is prepared of it is out of date
+    once: bool = False  # never under a name: the text will hardly come again, or must not meet a stale plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class PreparedStatements:
         """What runs this statement; afterwards it counts as prepared (see `forget`)."""
         if bound.renewed:
             self.forget((bound.sql, bound.types))
-        opening = self.open(bound.sql, bound.types, lasting=bound.lasting)
+        opening = self._unnamed(bound) if bound.once else self.open(bound.sql, bound.types, lasting=bound.lasting)
         name = opening.names[1:-1].decode()
         parts = [
             opening.data,
@@ -97,8 +98,13 @@ class PreparedStatements:
         ]
         if bound.describe:
             parts.append(extended.describe_portal(bound.portal))
-        parts += (extended.execute_message(bound.portal, bound.max_rows), sync())
+        if bound.max_rows is not None:
+            parts.append(extended.execute_message(bound.portal, bound.max_rows))
+        parts.append(sync())
         return Batch(b"".join(parts), opening.parses, opening.key)
+
+    def _unnamed(self, bound: BoundStatement) -> Opening:
+        return self._opening(_UNNAMED, None, extended.parse_message("", bound.sql, bound.types))
 
     def forget(self, key: Key) -> None:
         """The node did not take it, or it is out of date there."""

@@ -33,7 +33,7 @@ class DefaultLimitOperator(Operator):
     def __init__(self, inputs: Sequence[RowSource], limit: int) -> None:
         super().__init__(inputs)
         (self._input,) = inputs
-        self._wanted = limit
+        self.limit = self._wanted = limit
         self.cut = False
 
     @property

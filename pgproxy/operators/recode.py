@@ -68,9 +68,11 @@ class RecodeOperator(Operator):
 
     async def _next(self) -> Batch | None:
         batch = await self._input.next_batch()
-        if batch is None or not self._encoders:
-            return batch
-        return Batch(self._recode(batch.data), batch.count)
+        return None if batch is None else self.recoded(batch)
+
+    def recoded(self, batch: Batch) -> Batch:
+        """One batch in the formats wanted; `describe` must have been awaited."""
+        return Batch(self._recode(batch.data), batch.count) if self._encoders else batch
 
     def _recode(self, data: bytes) -> bytes:
         width, encoders = len(self._described), self._encoders

@@ -103,7 +103,8 @@ class Sharded:
     `route` runs on the one shard chosen and its messages are the answer as they stand. With several
     shards chosen, `scatter` runs, or its Refused is raised. `tag` is the CommandComplete text of a
     scatter with `{}` for the count. With no shard chosen, `route` runs on shard 0, where it finds
-    nothing, unless `no_shard` says which error to raise.
+    nothing, unless `no_shard` says which error to raise. `cursor`: WHERE CURRENT OF this cursor; its shard is the
+    one concerned, whatever `choice` says.
     """
 
     table: Table
@@ -113,6 +114,7 @@ class Sharded:
     effect: Effect
     tag: str = "SELECT {}"
     no_shard: str | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,49 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
+class Declare:
+    """DECLARE of a cursor over `plan`. `text` is the whole statement for a node that has all rows; `scroll` is None
+    where the statement does not say."""
+
+    name: str
+    plan: Sharded | ToNode
+    text: SqlTemplate
+    scroll: bool | None = None
+    hold: bool = False
+    binary: bool = False
+
+
+class Direction(Enum):
+    FORWARD = auto()
+    BACKWARD = auto()
+    ABSOLUTE = auto()
+    RELATIVE = auto()
+
+
+FETCH_ALL = (1 << 63) - 1
+"""The count of FETCH ALL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """FETCH, or MOVE."""
+
+    name: str
+    direction: Direction
+    count: int
+    text: SqlTemplate
+    move: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCursor:
+    """CLOSE; `name` None: ALL."""
+
+    name: str | None
+    text: SqlTemplate
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """`STATUS;`, the proxy's own statement."""
 
@@ -278,10 +323,18 @@ Plan = (
     | Prepare
     | Execute
     | Explain
+    | Declare
+    | Fetch
+    | CloseCursor
     | Status
     | Several
     | Empty
 )
+
+
+def wrapped(plan: Plan) -> Plan:
+    """The statement that EXPLAIN or DECLARE is about; any other plan as it is."""
+    return plan.plan if isinstance(plan, (Explain, Declare)) else plan
 
 
 @dataclass(slots=True)

@@ -17,10 +17,13 @@ from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
 from pgproxy.planner.parameters import routing_reader, routing_text
 from pgproxy.planner.plan import (
+    CloseCursor,
+    Declare,
     DiscardAll,
     Empty,
     Execute,
     Explain,
+    Fetch,
     Plan,
     Planned,
     Prepare,
@@ -33,6 +36,7 @@ from pgproxy.planner.plan import (
     moved,
     moved_plan,
     with_parameters,
+    wrapped,
 )
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.statements import plan_statement
@@ -124,7 +128,7 @@ class Planner:
         type_oids: Sequence[int],
     ) -> Planned:
         """The plan for one Bind: one format and one type for each value (see `routing_text`)."""
-        plan = planned.plan.plan if isinstance(planned.plan, Explain) else planned.plan
+        plan = wrapped(planned.plan)
         if not planned.parameters or not isinstance(plan, Sharded):
             return planned
         key_oid = self._placements[plan.table.name].key_type.oid
@@ -279,6 +283,9 @@ _WAYS: dict[type, str] = {
     SetSetting: "setting",
     DiscardAll: "setting",
     Explain: "explain",
+    Declare: "cursor",
+    Fetch: "cursor",
+    CloseCursor: "cursor",
 }
 
 
@@ -325,7 +332,7 @@ def _moved(plan: Plan, distance: int) -> Plan:
         case Sharded():
             return moved_plan(plan, distance)
         case ToNode():
-            return replace(plan, text=moved(plan.text, distance))
+            return _moved_on_node(plan, distance)
         case Explain():
             return replace(plan, plan=moved_plan(plan.plan, distance))
         case Prepare():
@@ -333,7 +340,17 @@ def _moved(plan: Plan, distance: int) -> Plan:
             return replace(plan, types=types, offset=plan.offset + distance)
         case Execute():
             return replace(plan, offset=plan.offset + distance)
+        case Declare():
+            query = plan.plan
+            inner = moved_plan(query, distance) if isinstance(query, Sharded) else _moved_on_node(query, distance)
+            return replace(plan, plan=inner, text=moved(plan.text, distance))
+        case Fetch() | CloseCursor():
+            return replace(plan, text=moved(plan.text, distance))
     return plan
+
+
+def _moved_on_node(plan: ToNode, distance: int) -> ToNode:
+    return replace(plan, text=moved(plan.text, distance))
 
 
 def _gives_one_row(statement: ast.SelectStmt, context: PlanningContext) -> bool:

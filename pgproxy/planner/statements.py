@@ -12,6 +12,7 @@ from pglast import ast
 
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.cursors import plan_close, plan_declare, plan_fetch
 from pgproxy.planner.definitions import (
     ON_EVERY_NODE,
     plan_call,
@@ -163,12 +164,16 @@ def _plan_explain(statement: ast.ExplainStmt, source: SourceText, context: Plann
 
 
 def _explained(source: SourceText, start: int, context: PlanningContext) -> SourceText:
-    """The statement behind EXPLAIN, with the same constants as the whole; if that fails, with none left open."""
+    """What is behind EXPLAIN or DECLARE, with the same constants as the whole; if that fails, with none left open."""
     inner = SourceText(source.sql[start:])
     if tuple((first + start, end + start) for first, end in inner.literals) == source.literals:
         return inner
     verbatim_text(source, context)
     return SourceText(inner.sql, template="", constants=len(source.literals))
+
+
+def _plan_declare(statement: ast.DeclareCursorStmt, source: SourceText, context: PlanningContext) -> Plan:
+    return plan_declare(statement, source, lambda start: plan_statement(_explained(source, start, context), context))
 
 
 _EXPLAINABLE = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
@@ -186,11 +191,7 @@ def _explained_from(source: SourceText, has_options: bool) -> int:
 
 # --- the tables -----------------------------------------------------------------------------------------------
 
-_CURSOR = "Fetch the rows of a plain SELECT; they are streamed."
-
 _REFUSED: dict[type, tuple[str, str]] = {
-    ast.DeclareCursorStmt: ("DECLARE CURSOR", _CURSOR),
-    ast.FetchStmt: ("FETCH", _CURSOR),
     ast.CopyStmt: ("COPY", "Use SELECT and INSERT, or COPY on a node."),
     ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
     ast.CreateFunctionStmt: ("CREATE FUNCTION", ON_EVERY_NODE),
@@ -239,8 +240,9 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.VariableShowStmt: plan_show,
     ast.DiscardStmt: plan_discard,
     ast.DeallocateStmt: plan_deallocate,
-    # Nothing that it ends can have begun: any node has the right answer.
-    ast.ClosePortalStmt: plan_show,
+    ast.DeclareCursorStmt: _plan_declare,
+    ast.FetchStmt: plan_fetch,
+    ast.ClosePortalStmt: plan_close,
     ast.ListenStmt: plan_listen,
     ast.UnlistenStmt: plan_unlisten,
     ast.NotifyStmt: plan_notify,

@@ -180,8 +180,9 @@ def _where_choice(
     source: SourceText,
     context: PlanningContext,
 ) -> Choice:
-    if any(isinstance(node, ast.CurrentOfExpr) for node in walk(statement.whereClause)):
-        raise Refused("WHERE CURRENT OF is not supported", "Name the row by its primary key.")
+    if isinstance(statement.whereClause, ast.CurrentOfExpr):
+        every = tuple(range(len(table.shards)))
+        return Choice(lambda _arguments: every, "the shard of the cursor")
     return key_choice(statement.whereClause, key, context.placements[table.name], source)
 
 
@@ -261,6 +262,7 @@ def _sharded(
     statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt, table: Table, choice: Choice, source: SourceText
 ) -> Sharded:
     assert statement.relation is not None
+    where = None if isinstance(statement, ast.InsertStmt) else statement.whereClause
     return Sharded(
         table=table,
         choice=choice,
@@ -271,6 +273,7 @@ def _sharded(
         ),
         effect=Effect.WRITE,
         no_shard=_no_shard(statement, table),
+        cursor=where.cursor_name if isinstance(where, ast.CurrentOfExpr) else None,
     )
 
 

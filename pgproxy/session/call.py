@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from pgproxy.session.node_portals import OpenRows
 
 
 class Call(Protocol):
@@ -42,6 +45,23 @@ class Call(Protocol):
         """The client may ask for more of the same portal later."""
         ...
 
+    def suspend(self, rows: OpenRows) -> None:
+        """There is more, and here it is."""
+        ...
+
+    def open(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        portal: str,
+        rows: int | None,
+        wake: Callable[[], None],
+        *,
+        as_text: bool,
+    ) -> Exchange:
+        """Open a portal of this name there, described, and fetch so many rows of it, if any."""
+        ...
+
     def text(self, parameter: int) -> str | None:
         """What is bound to the parameter of this number, which is of type text."""
         ...
@@ -60,6 +80,9 @@ class SimpleCall:
     max_rows = 0
     goes_on = False
 
+    def suspend(self, rows: OpenRows) -> None:
+        raise AssertionError("a simple Query takes all rows")
+
     def send(
         self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
     ) -> Exchange:
@@ -67,6 +90,19 @@ class SimpleCall:
 
     def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         pass
+
+    def open(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        portal: str,
+        rows: int | None,
+        wake: Callable[[], None],
+        *,
+        as_text: bool,
+    ) -> Exchange:
+        bound = BoundStatement(sql, (), (), (), (), portal=portal, max_rows=rows, once=True)
+        return connection.run_bound(bound, Mode.ROWS, wake)
 
     def text(self, parameter: int) -> str | None:
         return None
@@ -90,6 +126,7 @@ class BoundCall:
     sent_to: BackendConnection | None = None
     exchange: Exchange | None = None
     exchanges: list[Exchange] = field(default_factory=list)
+    rows: OpenRows | None = None  # what is left for later
 
     @property
     def describe(self) -> bool:
@@ -97,11 +134,14 @@ class BoundCall:
 
     @property
     def max_rows(self) -> int:
-        return self.statement.max_rows
+        return self.statement.max_rows or 0
 
     @property
     def goes_on(self) -> bool:
         return bool(self.statement.portal)
+
+    def suspend(self, rows: OpenRows) -> None:
+        self.rows = rows
 
     @property
     def suspended(self) -> bool:
@@ -130,6 +170,22 @@ class BoundCall:
         self.sent_to = connection
         self.exchange = exchange
         self.exchanges.append(exchange)
+
+    def open(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        portal: str,
+        rows: int | None,
+        wake: Callable[[], None],
+        *,
+        as_text: bool,
+    ) -> Exchange:
+        formats = () if as_text else self.statement.result_formats
+        bound = replace(self.statement, sql=sql, describe=True, result_formats=formats, portal=portal, max_rows=rows)
+        exchange = connection.run_bound(bound, Mode.ROWS, wake)
+        self.exchanges.append(exchange)
+        return exchange
 
     def text(self, parameter: int) -> str | None:
         value = self.statement.values[parameter - 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgproxy.backend.exchange import ServerError
-from pgproxy.planner.plan import Explain, Planned, Sharded, SqlTemplate, Status, ToNode, sql_for
+from pgproxy.planner.plan import Declare, Explain, Planned, Sharded, Status, ToNode, sql_for, wrapped
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
@@ -43,19 +43,20 @@ class Descriptions:
 
     async def _ask_node(self, statement: Prepared) -> Description:
         plan = statement.planned.plan
-        if isinstance(plan, (Sharded, Explain)):
+        inner = wrapped(plan)
+        if isinstance(inner, Sharded):
             prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
-            sharded = plan.plan if isinstance(plan, Explain) else plan
-            shards = sharded.table.shards
+            template = plan.text if isinstance(plan, Declare) else inner.route
+            shards = inner.table.shards
             up = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])
             shard: Shard | None = up
-            node, sql = up.node, prefix + sql_for(sharded.route, up, statement.planned.arguments)
-            template: SqlTemplate = sharded.route
+            node, sql = up.node, prefix + sql_for(template, up, statement.planned.arguments)
         else:
-            assert isinstance(plan, ToNode)
-            shard, template, prefix = None, plan.text, ""
-            node = plan.node or self._transactions.preferred_node() or self._services.any_node()
-            sql = sql_for(plan.text, None, statement.planned.arguments)
+            assert isinstance(inner, ToNode)
+            shard, prefix = None, ""
+            template = plan.text if isinstance(plan, Declare) else inner.text
+            node = inner.node or self._transactions.preferred_node() or self._services.any_node()
+            sql = sql_for(template, None, statement.planned.arguments)
         key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
         current = self._transactions.current
         shared = current is None and not self._backends.pins  # its temporary tables are nobody else's

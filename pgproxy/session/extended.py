@@ -16,13 +16,26 @@ from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.parameters import repeated_parameters
-from pgproxy.planner.plan import Empty, Execute, Explain, Planned, Scatter, Several, Sharded
+from pgproxy.planner.plan import (
+    Declare,
+    Empty,
+    Execute,
+    Fetch,
+    Planned,
+    Scatter,
+    Several,
+    Sharded,
+    ToNode,
+    wrapped,
+)
 from pgproxy.session.backends import Backends
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.call import BoundCall, Call
 from pgproxy.session.client import Client
+from pgproxy.session.cursors import ProxyCursor
 from pgproxy.session.description import Description
 from pgproxy.session.descriptions import Descriptions
+from pgproxy.session.node_portals import OpenRows
 from pgproxy.session.pipeline import Pipeline
 from pgproxy.session.portals import Owed, Portal, Prepared
 from pgproxy.session.relay import Relay
@@ -40,7 +53,14 @@ __all__ = ["Extended", "Portal", "Prepared"]
 MOST_STATEMENTS = 10_000  # of one client
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _LONGEST_SHORT = 16_384  # planning a longer text costs more than the short way saves
-_TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
+_TAGS = {
+    "SHOW": "SHOW",
+    "FETCH": "FETCH 0",
+    "EXPLAIN": "EXPLAIN",
+    "INSERT": "INSERT 0 0",
+    "UPDATE": "UPDATE 0",
+    "DELETE": "DELETE 0",
+}
 
 
 def tag_without_rows(sql: str) -> str:
@@ -76,7 +96,12 @@ class Extended:
         self._parsed_last: Prepared | None = None  # by the short way
         self._portal_count = 0
         self._pipeline = Pipeline(client, backends, transactions, self, answered)
-        transactions.on_ended = self._portals.clear
+        self._cursors = runner.cursor_statements
+        self._cursors.cursors.taken_elsewhere = self._portals.__contains__
+        self._cursors.portal_cursor = self._as_cursor
+        self._cursors.close_portal = self._drop_portal
+        transactions.before_commit = self._cursors.cursors.persist
+        transactions.on_ended = self._end_transaction
         transactions.on_rolled_back = self._end_portals
 
     @property
@@ -299,8 +324,8 @@ class Extended:
                 f'but prepared statement "{statement.name}" requires {wanted}',
             )
         self._transactions.check_allows(statement.planned.plan)
-        if message.portal and message.portal in self._portals:
-            raise ProxyError("42P03", f'cursor "{message.portal}" already exists')
+        if message.portal:
+            self._cursors.cursors.check_free(message.portal)
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
@@ -308,14 +333,28 @@ class Extended:
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
+        if message.kind == wire.PORTAL and message.name in self._cursors.cursors:
+            await self._describe_cursor(message.name)
+            return
         find = self._portal if message.kind == wire.PORTAL else self._statement
         self._owed.append(Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
+        if message.portal in self._cursors.cursors:
+            await self._settle()
+            await self._cursors.run(message.portal, message.max_rows)
+            return
         portal = self._portal(message.portal)
+        if portal.cursor is not None:
+            await self._settle()
+            await self._cursors.run_cursor(portal.cursor, message.portal, message.max_rows)
+            return
         if portal.suspended_on is not None:
             await self._run_on(portal, portal.suspended_on, message.max_rows)
+            return
+        if portal.rows is not None:
+            await self._give_on(portal, portal.rows, message.max_rows)
             return
         self._transactions.check_allows(portal.statement.planned.plan)
         if portal.done:
@@ -327,6 +366,7 @@ class Extended:
     async def close(self, payload: bytes) -> None:
         message = wire.parse_close(payload)
         if message.kind == wire.PORTAL:
+            await self._cursors.close_named(message.name)
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
@@ -357,9 +397,12 @@ class Extended:
         describe = any(item.described is not None for item in taken)
         if relay is None and self._transactions.current is None and self._client.reader.next_kind != SYNC:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
-        goes_on = max_rows > 0 and self._transactions.current is not None
-        if not statement.for_nodes:
-            await self._run_here(portal, (parse_reply or b"") + (bind_reply or b""), max_rows, describe=describe)
+        goes_on = (
+            max_rows > 0 and not isinstance(statement.planned.plan, Declare) and self._transactions.current is not None
+        )
+        if not statement.for_nodes and self._cursors.node_of(statement.planned.plan) is None:
+            replies = (parse_reply or b"") + (bind_reply or b"")
+            await self._run_here(portal, replies, max_rows, describe=describe)
             return
         try:
             planned, types = await self._with_values(portal)
@@ -376,6 +419,7 @@ class Extended:
             describe=describe,
             portal=self._new_portal_name() if goes_on else "",
             max_rows=max_rows,
+            once=isinstance(statement.planned.plan, (Declare, Fetch)),  # names of cursors are often new ones
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:
@@ -389,6 +433,7 @@ class Extended:
                 self._owed = [item for item in taken if item.parsed is not None]
             raise
         statement.accepted = True
+        portal.rows = call.rows
         if goes_on and call.sent_to is not None:
             if call.suspended:
                 portal.suspended_on = (call.sent_to, bound.portal)
@@ -427,21 +472,76 @@ class Extended:
         if not exchange.suspended:
             self._close_on_node(portal)
 
-    def _drop_portal(self, name: str) -> None:
+    async def _give_on(self, portal: Portal, rows: OpenRows, max_rows: int) -> None:
+        await self._settle()
+        self._transactions.check_alive()
+        try:
+            await rows.check_style()
+            if await self._runner.give(rows, max_rows, _tag_of(portal)):
+                return
+        except BaseException:
+            self._close_on_node(portal)
+            raise
+        self._close_on_node(portal)
+
+    async def _as_cursor(self, name: str) -> ProxyCursor | None:
+        """A portal that FETCH or MOVE names: from now on it is fetched from here."""
+        portal = self._portals.get(name)
+        if portal is None or portal.cursor is not None:
+            return portal.cursor if portal is not None else None
+        if portal.suspended_on is not None:
+            portal.rows = await self._runner.adopt(*portal.suspended_on)
+            portal.suspended_on = None
+        elif portal.rows is None:
+            portal.rows = await self._open(portal)
+        columns = await portal.rows.describe()
+        portal.cursor = ProxyCursor(columns, portal.rows, portal.number, 0, portal.rows.style, anywhere=True)
+        return portal.cursor
+
+    async def _open(self, portal: Portal) -> OpenRows:
+        """The rows of a portal that was only bound."""
+        for_nodes = isinstance(portal.statement.planned.plan, (Sharded, ToNode))
+        if portal.done or not for_nodes or self._transactions.current is None:
+            raise Refused("moving in this portal is not supported", "Bind it anew, or declare a cursor.")
+        planned, types = await self._with_values(portal)
+        bind = portal.bind
+        bound = BoundStatement("", types, bind.parameter_formats, bind.values, bind.result_formats)
+        portal.done = True
+        return await self._cursors.open(planned, BoundCall(bound, None, None, self._client.send))
+
+    async def _describe_cursor(self, name: str) -> None:
+        await self._settle()
+        columns = await self._cursors.columns(name)
+        self._transactions.check_alive()
+        self._client.send(wire.no_data() if columns is None else row_description(columns))
+
+    def _drop_portal(self, name: str) -> bool:
         portal = self._portals.pop(name, None)
         if portal is not None:
             self._close_on_node(portal)
+        return portal is not None
 
     def _close_on_node(self, portal: Portal) -> None:
         if portal.suspended_on is not None:
             connection, name = portal.suspended_on
             connection.prepared.close_portal_later(name)
             portal.suspended_on = None
+        if portal.rows is not None:
+            portal.rows.close()
+            portal.rows = None
+
+    def _end_transaction(self) -> None:
+        """The nodes have closed all portals."""
+        for portal in self._portals.values():
+            _forget(portal)
+        self._portals.clear()
+        self._cursors.cursors.end_transaction()
 
     def _end_portals(self, last: int) -> None:
         """ROLLBACK TO a savepoint: the nodes have forgotten those that were bound since."""
         for name in [name for name, portal in self._portals.items() if portal.number > last]:
-            del self._portals[name]
+            _forget(self._portals.pop(name))
+        self._cursors.cursors.roll_back_to(last)
 
     def _new_portal_name(self) -> str:
         self._portal_count += 1
@@ -455,11 +555,11 @@ class Extended:
         statement.accepted = True
         self._client.send(replies)
         if describe:
-            columns = (await self._description_of(portal.statement)).columns
-            self._client.send(wire.no_data() if columns is None else row_description(columns))
+            await self._describe_portal(portal)
         planned, types = await self._with_values(portal)
+        results = bind.result_formats if isinstance(planned.plan, (Fetch, Execute)) else ()
         bound = BoundStatement(
-            "", types, bind.parameter_formats, bind.values, bind.result_formats, describe=False, max_rows=max_rows
+            "", types, bind.parameter_formats, bind.values, results, describe=False, max_rows=max_rows
         )
         await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
 
@@ -471,7 +571,7 @@ class Extended:
         """
         statement, bind = portal.statement, portal.bind
         types = statement.types
-        if not statement.planned.parameters or not isinstance(statement.planned.plan, (Sharded, Explain)):
+        if not statement.planned.parameters or not isinstance(wrapped(statement.planned.plan), Sharded):
             return statement.planned, types
         if statement.open_types and (
             any(bind.format_of(at) == wire.BINARY for at in statement.open_types) or repeated_parameters(statement.sql)
@@ -540,6 +640,9 @@ class Extended:
 
     async def _description_of(self, statement: Prepared) -> Description:
         plan = statement.planned.plan
+        if isinstance(plan, Fetch):  # it may be another cursor of that name by now
+            statement.accepted = True
+            return Description((), await self._cursors.described(plan))
         if isinstance(plan, Execute):
             return await self._description_of_execute(plan)
         return await self._descriptions.of(statement)
@@ -579,8 +682,19 @@ def _in_formats(columns: tuple[Column, ...], formats: tuple[int, ...]) -> tuple[
     return tuple(replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns))
 
 
+def _tag_of(portal: Portal) -> str:
+    plan = portal.statement.planned.plan
+    return plan.tag if isinstance(plan, Sharded) else "SELECT {}"
+
+
+def _forget(portal: Portal) -> None:
+    if portal.rows is not None:
+        portal.rows.forget()
+        portal.rows.close()
+
+
 def _needs_several_shards(planned: Planned) -> bool:
-    plan = planned.plan.plan if isinstance(planned.plan, Explain) else planned.plan
+    plan = wrapped(planned.plan)
     if not isinstance(plan, Sharded) or not isinstance(plan.scatter, Scatter):
         return False
     return len(plan.choice.shards(planned.arguments)) > 1

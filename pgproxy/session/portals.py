@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.planner.plan import Explain, Planned, Sharded, ToNode
+from pgproxy.planner.plan import Declare, Explain, Planned, Sharded, ToNode
 from pgproxy.planner.planner import Planner
 from pgproxy.session.bound_route import BoundRoute
+from pgproxy.session.cursors import ProxyCursor
 from pgproxy.session.description import Description
+from pgproxy.session.node_portals import OpenRows
 from pgproxy.wire import extended as wire
 
 
@@ -32,12 +34,12 @@ class Prepared:
 
     @property
     def for_nodes(self) -> bool:
-        return isinstance(self.planned.plan, (Sharded, ToNode))
+        return isinstance(self.planned.plan, (Sharded, ToNode, Declare))
 
     @property
     def asks_node(self) -> bool:
         """A node is to say whether it is right, and what its parameters are."""
-        return isinstance(self.planned.plan, (Sharded, ToNode, Explain))
+        return isinstance(self.planned.plan, (Sharded, ToNode, Explain, Declare))
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Portal:
     number: int = 0  # counts Binds: a ROLLBACK TO ends those that came after its savepoint
     done: bool = False
     suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
+    rows: OpenRows | None = None  # or what is left of several shards
+    cursor: ProxyCursor | None = None  # what MOVE has made of it
 
 
 @dataclass(slots=True)

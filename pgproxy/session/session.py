@@ -77,6 +77,7 @@ class Session:
         finally:
             self._relay.abandon()
             self.client.close()
+            self._runner.cursor_statements.cursors.clear()
             self.backends.give_back_all()
             if self._entered_as is not None:
                 self._services.leave_pools(self._entered_as)

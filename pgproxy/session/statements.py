@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from pgproxy.backend.connection import BackendConnection
@@ -14,16 +13,18 @@ from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
 from pgproxy.operators.limit import Limit
-from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Pipeline, RowSource
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
+    CloseCursor,
     ConfigCall,
     Deallocate,
+    Declare,
     DiscardAll,
     Effect,
     Empty,
     Explain,
+    Fetch,
     Pin,
     Planned,
     Scatter,
@@ -39,7 +40,9 @@ from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
+from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
 from pgproxy.session.services import Services
@@ -91,6 +94,10 @@ class Statements:
         self._backends = backends
         self._transactions = transactions
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
+        self._portals = Portals(client, services, transactions)
+        self.cursor_statements = CursorStatements(
+            client, services, backends, transactions, self._portals, self._on_one, self.run_on
+        )
         self._settings = settings = SettingStatements(client, services, backends, transactions)
         self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
@@ -100,6 +107,9 @@ class Statements:
             DiscardAll: self._discard_all,
             Deallocate: self._deallocate,
             Explain: self._explain,
+            Declare: self.cursor_statements.declare,
+            Fetch: self.cursor_statements.fetch,
+            CloseCursor: self.cursor_statements.close,
             Status: self._status,
             Empty: self._empty,
         }
@@ -127,6 +137,9 @@ class Statements:
     # One logical table
 
     async def _sharded(self, planned: Planned, plan: Sharded, call: Call) -> None:
+        if plan.cursor is not None:
+            await self.cursor_statements.write_current(planned, plan, call)
+            return
         indexes = plan.choice.shards(planned.arguments)
         if len(indexes) > 1:
             if isinstance(plan.scatter, Refused):
@@ -237,7 +250,13 @@ class Statements:
         pins: Pin | None,
     ) -> None:
         """A statement to which the proxy added LIMIT `default_limit` + 1, cut at `default_limit`."""
-        _check_whole(call)
+        if _in_parts(call):
+            pipeline = Pipeline((Concat(),))
+            rows = await self._portals.open(
+                planned, template, pipeline, [(node, shard)], Effect.READ, call, as_text=False, rows=call.max_rows
+            )
+            await self._give_first(rows, "SELECT {}", call)
+            return
         connection = await self._transactions.enter(node, Effect.READ)
         try:
             if pins is not None:
@@ -258,12 +277,13 @@ class Statements:
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
     ) -> None:
         self._services.metrics.scatter += 1
-        self._check_one_shard_a_node(shards)
-        _check_whole(call)
+        if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
+            await self._by_portals(planned, plan, scatter, shards, call)
+            return
         arguments = planned.arguments
         if scatter.text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=_now())))
-        as_text = not _passes_rows_on(scatter.pipeline)
+            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
+        as_text = not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -278,9 +298,7 @@ class Statements:
                 sql = sql_for(scatter.text, leg.shard, arguments)
                 leg.exchange = call.send(leg.connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
             sources = [ExchangeSource(leg.exchange, self._client) for leg in legs if leg.exchange is not None]
-            pipeline = scatter.pipeline
-            if as_text and (any(call.result_formats) or len(call.result_formats) > 1):
-                pipeline = Pipeline((*pipeline.steps, Recode(call.result_formats)))
+            pipeline = recoded(scatter.pipeline, call)
             await self._stream(pipeline, sources, planned, plan.tag, extra, call)
             if self._transactions.current is not None:
                 await _all_finished(self._client, [leg.exchange for leg in legs if leg.exchange is not None])
@@ -295,13 +313,56 @@ class Statements:
                 self._end_leg(leg)
             extra.give_back()
 
-    def _check_one_shard_a_node(self, shards: list[Shard]) -> None:
-        if self._transactions.current is None or len({shard.node for shard in shards}) == len(shards):
-            return
-        raise Refused(
-            "a statement over several shards of one node is not supported inside a transaction",
-            "Run it outside of the transaction, or pin the shard key.",
+    async def _by_portals(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        """In a transaction, where it stays open for more, or where several shards share a node's one connection."""
+        rows = await self._portals.open(
+            planned,
+            scatter.text,
+            recoded(scatter.pipeline, call),
+            [(shard.node, shard) for shard in sorted(shards, key=lambda shard: shard.index)],
+            plan.effect,
+            call,
+            as_text=not passes_rows_on(scatter.pipeline),
+            rows=call.max_rows or MOST_ROWS,
         )
+        await self._give_first(rows, plan.tag, call)
+
+    async def _give_first(self, rows: OpenRows, tag: str, call: Call) -> None:
+        try:
+            if call.describe:
+                self._client.send(row_description(await rows.describe()))
+            suspended = await self.give(rows, call.max_rows, tag)
+        except BaseException:
+            rows.close()
+            raise
+        if suspended and _in_parts(call):
+            call.suspend(rows)
+        else:
+            rows.close()
+
+    async def give(self, rows: OpenRows, max_rows: int, tag: str) -> bool:
+        """Send the next rows, all if `max_rows` is 0. Whether there may be more."""
+        client = self._client
+        count = 0
+        try:
+            while not max_rows or count < max_rows:
+                batch = await rows.take(max_rows - count if max_rows else MOST_ROWS)
+                if batch is None:
+                    break
+                count += batch.count
+                client.send(batch.data)
+                await client.drain()
+            await rows.settle()
+        finally:
+            rows.check()
+        self._services.metrics.rows += count
+        if rows.cut_at is not None:
+            self._tell_cut(rows.cut_at)
+        suspended = bool(max_rows) and count >= max_rows
+        client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
+        return suspended
 
     def _end_leg(self, leg: _Leg) -> None:
         """No row of it is wanted any more. The pool cancels it if it goes on; inside a transaction it may run to
@@ -344,7 +405,7 @@ class Statements:
             top.close()
         self._services.metrics.rows += count
         if cut is not None and cut.cut:
-            self._notice(f"only the first {planned.default_limit} rows are shown", "Add a LIMIT of your own for more.")
+            self._tell_cut(planned.default_limit)
         suspended = bool(call.max_rows) and count >= call.max_rows
         client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
 
@@ -352,7 +413,7 @@ class Statements:
 
     async def _explain(self, planned: Planned, plan: Explain, call: Call) -> None:
         self._services.metrics.local += 1
-        tree = explain_tree(plan.plan, replace(planned.arguments, now=_now()))
+        tree = explain_tree(plan.plan, replace(planned.arguments, now=now()))
         lines = list(tree.lines)
         options = f"{plan.options} " if plan.options else ""
         indent = "  " * len(lines)
@@ -380,6 +441,10 @@ class Statements:
         finally:
             self._transactions.leave(connection)
 
+    async def adopt(self, connection: BackendConnection, portal: str) -> OpenRows:
+        """The rest of a portal that is suspended on a node, to be moved in."""
+        return await self._portals.adopt(connection, portal)
+
     # The rest
 
     async def _transaction_control(self, _planned: Planned, plan: TransactionControl, _call: Call) -> None:
@@ -394,6 +459,7 @@ class Statements:
 
     async def _discard_all(self, planned: Planned, plan: DiscardAll, _call: Call) -> None:
         await self._settings.discard_all(planned, plan)
+        await self.cursor_statements.close_all()
         self.on_deallocate(None)
 
     async def _status(self, _planned: Planned, _plan: Status, call: Call) -> None:
@@ -404,23 +470,21 @@ class Statements:
     async def _empty(self, _planned: Planned, _plan: Empty, _call: Call) -> None:
         self._client.send(messages.empty_query_response())
 
+    def _tell_cut(self, limit: int | None) -> None:
+        self._notice(f"only the first {limit} rows are shown", "Add a LIMIT of your own for more.")
+
     def _notice(self, message: str, hint: str) -> None:
         self._client.send(
             messages.notice_response({"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": message, "H": hint})
         )
 
 
-def _passes_rows_on(pipeline: Pipeline) -> bool:
-    """No operator looks into rows, so their format does not matter."""
-    return all(isinstance(step, (Concat, Limit)) for step in pipeline.steps)
+def _in_parts(call: Call) -> bool:
+    return bool(call.max_rows) and call.goes_on
 
 
-def _check_whole(call: Call) -> None:
-    if call.max_rows and call.goes_on:
-        raise Refused(
-            "fetching the rows of several shards in parts is not supported yet",
-            "Fetch all rows at once (JDBC: leave the fetch size at 0), pin the shard key, or use LIMIT and OFFSET.",
-        )
+def _share_nodes(shards: list[Shard]) -> bool:
+    return len({shard.node for shard in shards}) < len(shards)
 
 
 async def _all_finished(client: Client, exchanges: list[Exchange]) -> None:
@@ -441,10 +505,6 @@ async def _lines(source: ExchangeSource) -> list[str]:
     while (batch := await source.next_batch()) is not None:
         lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
     return lines
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 def _config_value(sets: ConfigCall, call: Call) -> str:

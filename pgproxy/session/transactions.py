@@ -8,7 +8,7 @@ for the whole transaction keeps it on one node, and a second node to write is re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
@@ -17,6 +17,7 @@ from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionCon
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.settings import is_strict_isolation
+from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
 from pgproxy.wire.messages import notice_response
 
@@ -32,6 +33,7 @@ class Transactions:
     def __init__(self, client: Client, backends: Backends) -> None:
         self.current: Transaction | None = None
         self.portals = 0  # how many have been bound in this session
+        self.before_commit: Callable[[], Awaitable[None]] = _nothing_yet
         self.on_ended: Callable[[], None] = _nothing
         self.on_rolled_back: Callable[[int], None] = _nothing  # to a savepoint that came after so many portals
         self._client = client
@@ -101,6 +103,11 @@ class Transactions:
         if self._backends.pins:
             return next(iter(self._backends.pins.by_node))
         return next(iter(self.current.joined), None) if self.current is not None else None
+
+    def output_style(self) -> Style:
+        """How values look as text now."""
+        log = self.current.log if self.current is not None else ()
+        return output_style(self._backends.settings, [entry.text for entry in log])
 
     # Statements
 
@@ -236,6 +243,11 @@ class Transactions:
 
     async def _finish_commit(self, transaction: Transaction) -> str:
         """COMMIT on every node joined, the one written to last, so that nothing is committed if another fails."""
+        try:
+            await self.before_commit()
+        except BaseException:
+            await self._undo(transaction)
+            raise
         nodes = sorted(transaction.joined, key=lambda node: node == transaction.writer)
         tag = "COMMIT"
         for node in nodes:
@@ -313,6 +325,10 @@ class Transactions:
 
     def _warn(self, sqlstate: str, message: str) -> None:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": sqlstate, "M": message}))
+
+
+async def _nothing_yet() -> None:
+    """The same."""
 
 
 def _nothing(*_: object) -> None:

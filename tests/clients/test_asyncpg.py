@@ -114,14 +114,23 @@ def test_transactions_savepoints_and_executemany(sides: Sides) -> None:
     assert alike(sides, program)[-1] == "DELETE 1"
 
 
-def test_a_cursor_over_one_shard(sides: Sides) -> None:
+@pytest.mark.parametrize("condition", ["branch = $1", "branch >= $1"])
+def test_cursors(condition: str, sides: Sides) -> None:
     async def program(connection: asyncpg.Connection) -> Any:
         async with connection.transaction(readonly=True):
-            sql = "SELECT isbn, book_name FROM books WHERE branch = $1 ORDER BY isbn"
+            sql = f"SELECT isbn, branch, price FROM books WHERE {condition} ORDER BY isbn, branch"
             found = [tuple(record) async for record in connection.cursor(sql, "north", prefetch=5)]
             cursor = await connection.cursor(sql, "west")
+            other = await connection.cursor(sql, "north")
             found += [tuple(record) for record in await cursor.fetch(3)]
             found.append(tuple(await cursor.fetchrow()))
+            found.append(await other.forward(4))
+            found += [tuple(record) for record in await other.fetch(2)]
+            found.append(await cursor.forward(2))
+            found.append(await connection.fetchval("SELECT count(*) FROM books"))
+            found.append(tuple(await cursor.fetchrow()))
+            found.append(await cursor.forward(1000))
+            found.append(await cursor.fetchrow())
             return found
 
     alike(sides, program)

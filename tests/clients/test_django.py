@@ -75,7 +75,6 @@ def _database(side: Side, server_side: bool) -> dict[str, Any]:
         "PORT": side.port,
         "USER": side.user,
         "NAME": side.database,
-        "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {"server_side_binding": server_side},
     }
 
@@ -136,6 +135,21 @@ def test_writes(alike: Callable[[Program], Any]) -> None:
         return found
 
     assert alike(program) == [10, False, 0, ["b0"], 1]
+
+
+def test_iterator(alike: Callable[[Program], Any]) -> None:
+    """By a cursor of the server: WITH HOLD outside of a transaction."""
+
+    def program(alias: str) -> Any:
+        books = Book.objects.using(alias).order_by("isbn", "branch").values_list("isbn", "branch")
+        found = list(books.iterator(chunk_size=10))
+        with transaction.atomic(using=alias):
+            mine = books.filter(branch="west").iterator(chunk_size=5)
+            for at, row in enumerate(books.iterator(chunk_size=7)):
+                found += [row, next(mine)] if at < 9 else [row]
+        return found
+
+    assert len(alike(program)) == 72 + 72 + 9
 
 
 def test_errors(alike: Callable[[Program], Any]) -> None:

@@ -76,6 +76,77 @@ def test_rows_one_by_one(sides: Sides) -> None:
     assert sides.alike(program)[-3:] == ["downtown", "north", "west"]
 
 
+SCROLLED = "SELECT isbn, branch, price FROM books WHERE price > %s ORDER BY isbn, branch"
+ROUTED = "SELECT isbn, branch, price FROM books WHERE branch = 'west' AND price > %s ORDER BY isbn"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("sql", [SCROLLED, ROUTED])
+def test_server_side_cursors(sql: str, binary: bool, sides: Sides) -> None:
+    def program(side: Side) -> Any:
+        found: list[Any] = []
+        with psycopg.connect(side.url()) as connection:
+            with connection.cursor("one", binary=binary) as one, connection.cursor("two", scrollable=True) as two:
+                one.itersize = 7
+                one.execute(sql, (5,))
+                two.execute(sql, (9,))
+                found += [column.name for column in one.description]
+                for at, row in zip(range(20), one, strict=False):
+                    found += [at, row, two.fetchone()]
+                found += [one.fetchmany(4), two.fetchmany(3)]
+                two.scroll(-5)
+                found.append(two.fetchone())
+                two.scroll(0, mode="absolute")
+                found += [two.fetchmany(2), two.fetchall(), one.fetchall(), one.fetchone()]
+            with connection.cursor("one", scrollable=False) as one:
+                one.execute(sql, (5,))
+                one.scroll(3)
+                found.append(one.fetchone())
+                with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+                    one.scroll(-1)
+        return found
+
+    assert len(sides.alike(program)) > 50
+
+
+@pytest.mark.parametrize("sql", [SCROLLED, ROUTED])
+def test_cursors_with_hold(sql: str, sides: Sides) -> None:
+    def program(side: Side) -> Any:
+        with psycopg.connect(side.url()) as connection:
+            cursor = connection.cursor("held", withhold=True)
+            cursor.execute(sql, (5,))
+            found: list[Any] = [cursor.fetchmany(3)]
+            connection.commit()
+            found.append(cursor.fetchmany(3))
+            connection.rollback()
+            found.append(cursor.fetchall())
+            cursor.close()
+            connection.autocommit = True
+            with connection.cursor("again", withhold=True, scrollable=True) as again:
+                again.execute(sql, (5,))
+                again.scroll(5)
+                found += [again.fetchone(), again.fetchall()]
+        return found
+
+    alike = sides.alike(program)
+    assert len(alike[0]) == 3
+
+
+def test_async_server_side_cursor(sides: Sides) -> None:
+    async def talk(side: Side) -> Any:
+        async with await psycopg.AsyncConnection.connect(side.url()) as connection:
+            async with connection.cursor("one") as cursor:
+                cursor.itersize = 10
+                await cursor.execute(SCROLLED, (5,))
+                found = [row async for row in cursor]
+            async with connection.cursor("two") as cursor:
+                await cursor.execute(SCROLLED, (5,))
+                found += await cursor.fetchmany(5)
+            return found
+
+    assert len(sides.alike(lambda side: asyncio.run(talk(side)))) > 10
+
+
 def test_transactions_savepoints_and_executemany(sides: Sides) -> None:
     def program(side: Side) -> Any:
         found: list[Any] = []

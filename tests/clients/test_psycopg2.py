@@ -58,6 +58,33 @@ def test_statements(sides: Sides) -> None:
     alike(sides, program)
 
 
+@pytest.mark.parametrize("where", ["", "branch = 'west' AND"])
+def test_named_cursors(where: str, sides: Sides) -> None:
+    def program(connection: Any) -> Any:
+        sql = f"SELECT isbn, branch FROM books WHERE {where} price > %s ORDER BY isbn, branch"
+        found = []
+        with connection.cursor("one") as one, connection.cursor("two", scrollable=True) as two:
+            one.itersize = 6
+            one.execute(sql, (5,))
+            two.execute(sql, (9,))
+            for row in one:
+                found += [row, two.fetchone()]
+            two.scroll(-4)
+            found += [two.fetchone(), two.fetchmany(3)]
+            two.scroll(2, mode="absolute")
+            found += two.fetchall()
+        held = connection.cursor("held", withhold=True)
+        held.execute(sql, (5,))
+        found += held.fetchmany(3)
+        connection.commit()
+        found += held.fetchmany(3)
+        held.close()
+        connection.rollback()
+        return found
+
+    assert len(alike(sides, program)) > 10
+
+
 def test_transactions_savepoints_and_many_rows(sides: Sides) -> None:
     def program(connection: Any) -> Any:
         books = [(NEW_ISBN + at, "west", f"book {at}", "me", at) for at in range(20)]

@@ -122,6 +122,26 @@ def test_core(alike: Any) -> None:
     assert alike(program)[0][-1] == 30
 
 
+def test_streamed_results(alike: Any) -> None:
+    """By a cursor of the server, or of the protocol, as the driver does it."""
+    books = Book.__table__
+
+    def program(connection: Connection) -> Any:
+        statement = select(books.c.isbn, books.c.branch).where(books.c.price > 5).order_by(books.c.isbn, books.c.branch)
+        found: list[Any] = []
+        with connection.execution_options(stream_results=True, max_row_buffer=9).execute(statement) as result:
+            found += [tuple(row) for row in result]
+        with connection.execution_options(yield_per=10).execute(statement) as result:
+            for part in result.partitions():
+                found.append([tuple(row) for row in part])
+        with Session(connection) as session:
+            ordered = select(Book).order_by(Book.isbn, Book.branch).execution_options(yield_per=12)
+            found += [(book.isbn, book.branch) for book in session.scalars(ordered)]
+        return found
+
+    assert len(alike(program)[0]) > 100
+
+
 def test_writes_and_savepoints(alike: Any) -> None:
     books = Book.__table__
     mine = (books.c.branch == "north") & (books.c.isbn >= NEW_ISBN)

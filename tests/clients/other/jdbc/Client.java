@@ -91,6 +91,17 @@ public class Client {
             statement.setString(1, "north");
             show("in parts", rows(statement.executeQuery()));
         }
+        try (var all = connection.prepareStatement("SELECT isbn, branch, price FROM books WHERE price > ? ORDER BY isbn, branch");
+             var groups = connection.prepareStatement("SELECT genre, count(*) FROM books GROUP BY genre ORDER BY genre")) {
+            all.setFetchSize(7);
+            groups.setFetchSize(2);
+            all.setBigDecimal(1, BigDecimal.TEN);
+            var first = all.executeQuery();
+            var second = groups.executeQuery();
+            for (int at = 0; at < 5 && first.next() && second.next(); at++)
+                show("side by side", first.getLong(1) + " " + second.getString(1) + " " + second.getLong(2));
+            show("the rest", rows(first) + rows(second));
+        }
         connection.commit();
         connection.setAutoCommit(true);
         try (var insert = connection.prepareStatement(INSERT, Statement.RETURN_GENERATED_KEYS)) {

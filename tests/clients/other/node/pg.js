@@ -45,6 +45,8 @@ await client.query("BEGIN");
 const cursor = client.query(new Cursor("SELECT isbn FROM books WHERE branch = $1 ORDER BY isbn", ["west"]));
 found.parts = [await cursor.read(3), await cursor.read(3)];
 await cursor.close();
+const all = client.query(new Cursor("SELECT isbn, branch FROM books WHERE price > $1 ORDER BY isbn, branch", [5]));
+found.merged = [await all.read(3), await all.read(20), await all.read(100), await all.read(5)];
 await client.query("ROLLBACK");
 
 const speaker = await pool.connect();

@@ -38,6 +38,7 @@ found.error = await sql`SELECT nope FROM books WHERE isbn = ${isbn}`.catch((erro
 found.division = await sql`SELECT price / ${0} FROM books`.catch((error) => error.code);
 found.parts = [];
 for await (const part of sql`SELECT isbn FROM books WHERE branch = ${"west"} ORDER BY isbn`.cursor(10)) found.parts.push(part);
+for await (const part of sql`SELECT isbn, branch FROM books ORDER BY isbn, branch`.cursor(10)) found.parts.push(part);
 found.simple = (await sql`SELECT 1 AS a`.simple()).map((row) => row.a);
 found.many = await Promise.all([1001, 1002, 1003, 1004].map((id) => sql`SELECT name, joined FROM patrons WHERE patron_id = ${id}`));
 console.log(JSON.stringify(found));

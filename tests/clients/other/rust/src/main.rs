@@ -63,6 +63,10 @@ async fn writes(client: &mut Client) -> Result<(), Error> {
     for _ in 0..3 {
         println!("part: {:?}", transaction.query_portal(&portal, 4).await?.iter().map(|row| row.get(0)).collect::<Vec<i64>>());
     }
+    let all = transaction.bind("SELECT isbn FROM books WHERE isbn > $1 ORDER BY isbn, branch", &[&0i64]).await?;
+    for rows in [3, 1, 20, 7, 100] {
+        println!("merged: {:?}", transaction.query_portal(&all, rows).await?.iter().map(|row| row.get(0)).collect::<Vec<i64>>());
+    }
     println!("deleted: {}", transaction.execute("DELETE FROM books WHERE branch = 'west' AND isbn = $1", &[&MINE]).await?);
     transaction.rollback().await?;
     let count = client.query_one("SELECT count(*) FROM books WHERE isbn >= $1", &[&MINE]).await?;
