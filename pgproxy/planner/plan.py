@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
 from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
-from pgproxy.errors import Refused
+from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.limit import bounds
 from pgproxy.operators.source import Pipeline
 from pgproxy.shardmap.model import Shard, Table
+from pgproxy.wire.copy import CopyFormat
 
 
 class Effect(Enum):
@@ -199,6 +200,50 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyIn:
+    """COPY … FROM STDIN into a logical table, each row to the shard of its key.
+
+    `columns` is how many fields a row has, `key` the shard key's place among them (None: not there). `shard_of` gives
+    a raw key field's shard, `why_not` the error for one that has none, which `shard_of` says by an index below 0.
+    """
+
+    table: Table
+    text: SqlTemplate
+    form: CopyFormat
+    columns: int
+    key: int | None
+    shard_of: Mapping[bytes | None, int]
+    why_not: Callable[[bytes | None], ProxyError]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOut:
+    """COPY … TO STDOUT of a logical table or of a query over one.
+
+    `text` runs on each shard chosen, and what they give is put together; None where `query`'s operators must look
+    into the rows, or Refused. `probe` is the COPY of an empty query with the same options, `{}` its select list.
+    """
+
+    table: Table
+    choice: Choice
+    route: SqlTemplate
+    text: SqlTemplate | Refused | None
+    query: Sharded | None
+    form: CopyFormat
+    probe: str
+    effect: Effect
+    forced: frozenset[str] | None = frozenset()  # FORCE_QUOTE's columns, None for *
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOnNode:
+    """COPY … FROM STDIN into a table that is not sharded, on its node."""
+
+    text: SqlTemplate
+    node: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """`STATUS;`, the proxy's own statement."""
 
@@ -215,7 +260,21 @@ class Empty:
     """Nothing but white space and comments."""
 
 
-Plan = Sharded | ToNode | TransactionControl | SetSetting | DiscardAll | Deallocate | Explain | Status | Several | Empty
+Plan = (
+    Sharded
+    | ToNode
+    | TransactionControl
+    | SetSetting
+    | DiscardAll
+    | Deallocate
+    | Explain
+    | CopyIn
+    | CopyOut
+    | CopyOnNode
+    | Status
+    | Several
+    | Empty
+)
 
 
 @dataclass(slots=True)
@@ -356,6 +415,12 @@ def moved_plan(plan: Sharded, distance: int) -> Sharded:
     if not isinstance(scatter, Refused):
         scatter = replace(scatter, text=moved(scatter.text, distance))
     return replace(plan, route=moved(plan.route, distance), scatter=scatter)
+
+
+def moved_copy(plan: CopyOut, distance: int) -> CopyOut:
+    text = moved(plan.text, distance) if isinstance(plan.text, SqlTemplate) else plan.text
+    query = None if plan.query is None else moved_plan(plan.query, distance)
+    return replace(plan, route=moved(plan.route, distance), text=text, query=query)
 
 
 def moved(template: SqlTemplate, distance: int) -> SqlTemplate:

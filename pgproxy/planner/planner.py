@@ -17,6 +17,9 @@ from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
 from pgproxy.planner.parameters import routing_text
 from pgproxy.planner.plan import (
+    CopyIn,
+    CopyOnNode,
+    CopyOut,
     DiscardAll,
     Empty,
     Explain,
@@ -29,6 +32,7 @@ from pgproxy.planner.plan import (
     ToNode,
     TransactionControl,
     moved,
+    moved_copy,
     moved_plan,
     with_parameters,
 )
@@ -265,6 +269,9 @@ _WAYS: dict[type, str] = {
     SetSetting: "setting",
     DiscardAll: "setting",
     Explain: "explain",
+    CopyIn: "copy",
+    CopyOut: "copy",
+    CopyOnNode: "copy",
 }
 
 
@@ -310,8 +317,10 @@ def _moved(plan: Plan, distance: int) -> Plan:
     match plan:
         case Sharded():
             return moved_plan(plan, distance)
-        case ToNode():
+        case ToNode() | CopyIn() | CopyOnNode():
             return replace(plan, text=moved(plan.text, distance))
+        case CopyOut():
+            return moved_copy(plan, distance)
         case Explain():
             return replace(plan, plan=moved_plan(plan.plan, distance))
     return plan

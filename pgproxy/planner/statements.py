@@ -12,6 +12,7 @@ from pglast import ast
 
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.copy import plan_copy
 from pgproxy.planner.definitions import (
     ON_EVERY_NODE,
     plan_call,
@@ -195,7 +196,6 @@ _REFUSED: dict[type, tuple[str, str]] = {
     ast.FetchStmt: ("FETCH", _CURSOR),
     ast.ListenStmt: ("LISTEN", _PUBSUB),
     ast.NotifyStmt: ("NOTIFY", _PUBSUB),
-    ast.CopyStmt: ("COPY", "Use SELECT and INSERT, or COPY on a node."),
     ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
     ast.CreateFunctionStmt: ("CREATE FUNCTION", ON_EVERY_NODE),
     ast.CreateExtensionStmt: ("CREATE EXTENSION", ON_EVERY_NODE),
@@ -247,6 +247,7 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.ClosePortalStmt: plan_show,
     ast.UnlistenStmt: plan_show,
     ast.ExplainStmt: _plan_explain,
+    ast.CopyStmt: lambda statement, source, context: plan_copy(statement, source, context, plan_statement),
     ast.DropStmt: plan_drop,
     ast.GrantStmt: plan_grant,
     ast.VacuumStmt: plan_maintenance,

@@ -20,6 +20,9 @@ from pgproxy.operators.source import Pipeline, RowSource
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
     ConfigCall,
+    CopyIn,
+    CopyOnNode,
+    CopyOut,
     Deallocate,
     DiscardAll,
     Effect,
@@ -39,6 +42,8 @@ from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.copy_in import CopyIntoShards, copy_on_node
+from pgproxy.session.copy_out import CopyOutOfShards, QueryAsCopy, query_as_copy
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
 from pgproxy.session.relay import Relay, finish
@@ -100,6 +105,11 @@ class Statements:
             DiscardAll: self._discard_all,
             Deallocate: self._deallocate,
             Explain: self._explain,
+            CopyIn: self._copy_in,
+            CopyOut: self._copy_out,
+            CopyOnNode: lambda planned, plan, _call: copy_on_node(
+                planned, plan, client, services, backends, transactions
+            ),
             Status: self._status,
             Empty: self._empty,
         }
@@ -229,7 +239,7 @@ class Statements:
         arguments = planned.arguments
         if scatter.text.asks_time:
             planned = replace(planned, arguments=(arguments := replace(arguments, now=_now())))
-        as_text = not _passes_rows_on(scatter.pipeline)
+        as_text = isinstance(call, QueryAsCopy) or not _passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -297,22 +307,57 @@ class Statements:
             columns = await top.describe()
             for source in sources:
                 call.accepted(source.exchange)
-            if call.describe:
+            as_copy = call if isinstance(call, QueryAsCopy) else None
+            if as_copy is not None:
+                client.send(as_copy.begin())
+            elif call.describe:
                 client.send(row_description(columns))
             if call.max_rows:
                 top = Limit(call.max_rows, None).open((top,), planned.arguments, environment)
                 await top.describe()
             while (batch := await top.next_batch()) is not None:
                 count += batch.count
-                client.send(batch.data)
+                client.send(batch.data if as_copy is None else as_copy.rows(batch))
                 await client.drain()
         finally:
             top.close()
         self._services.metrics.rows += count
         if cut is not None and cut.cut:
             self._notice(f"only the first {planned.default_limit} rows are shown", "Add a LIMIT of your own for more.")
+        if as_copy is not None:
+            client.send(as_copy.end(count))
+            return
         suspended = bool(call.max_rows) and count >= call.max_rows
         client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
+
+    # COPY
+
+    async def _copy_in(self, planned: Planned, plan: CopyIn, call: Call) -> None:
+        self._services.metrics.scatter += 1
+        copy = CopyIntoShards(plan, self._client, self._services, self._backends, self._transactions)
+        await copy.run(planned.arguments, call)
+
+    async def _copy_out(self, planned: Planned, plan: CopyOut, _call: Call) -> None:
+        indexes = plan.choice.shards(planned.arguments)
+        if not indexes and plan.query is not None and plan.query.no_shard is not None:
+            raise ProxyError("23514", plan.query.no_shard)
+        shards = [plan.table.shards[index] for index in indexes or (0,)]
+        if len(shards) == 1:
+            self._services.metrics.route += 1
+            await self._on_one(shards[0].node, plan.route, shards[0], planned, plan.effect, SIMPLE)
+            return
+        if isinstance(plan.text, Refused):
+            raise Refused(plan.text.message, plan.text.hint or "")
+        if plan.text is not None:
+            self._services.metrics.scatter += 1
+            self._check_one_shard_a_node(shards)
+            copy = CopyOutOfShards(self._client, self._services, self._backends, self._transactions)
+            await copy.run(planned, plan, shards)
+            return
+        assert plan.query is not None
+        assert isinstance(plan.query.scatter, Scatter)
+        as_copy = await query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client)
+        await self._scatter(planned, plan.query, plan.query.scatter, shards, as_copy)
 
     # EXPLAIN
 
