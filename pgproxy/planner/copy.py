@@ -216,7 +216,9 @@ def _check_where(statement: ast.CopyStmt, source: SourceText, context: PlanningC
         raise Refused("COPY with a WHERE that asks for the time is not supported", "Write the time as a constant.")
     for node in walk(where):
         if isinstance(node, ast.SubLink):
-            raise ProxyError("0A000", "cannot use subquery in COPY FROM WHERE condition")
+            raise ProxyError(
+                "0A000", "cannot use subquery in COPY FROM WHERE condition", position=(node.location or 0) + 1
+            )
         if isinstance(node, ast.ColumnRef) and len(column_name(node) or ("", "")) > 1:
             raise Refused("a qualified column in COPY's WHERE is not supported", "Write the column's name alone.")
 

@@ -175,8 +175,11 @@ class CopyIntoShards:
             await self._client.wait()
         if exchange.copy_response is None:
             error = exchange.error
-            if isinstance(error, ServerError) and error.position is not None:
-                error.position = client_position(error.position, self._plan.text, leg.shard, self._arguments)
+            if isinstance(error, ServerError):
+                position = error.position
+                _, error = self._translated(leg, error)
+                if position is not None:
+                    error.position = client_position(position, self._plan.text, leg.shard, self._arguments)
             raise error or ProxyError("XX000", "a node did not begin the COPY")
         if wire.response_columns(exchange.copy_response) != self._plan.columns:
             raise Refused(
@@ -287,24 +290,40 @@ class CopyIntoShards:
         problem = self._plan.why_not(found.keys[index])
         line = self._lines.client + 1 + found.extra.get(index, (0, 0))[0]
         if isinstance(problem, Refused):
-            self._lines.add(bytes(1), {}, {0: 1})
             await self._doubt(found.rows[index] + found.end, problem, line)
         shown = None if self._plan.form.kind is CopyKind.BINARY else found.rows[index]
         await self._judge(self._at(problem, line, shown), line)
 
-    async def _doubt(self, data: bytes, otherwise: ProxyError | None, line: int | None = None) -> None:
-        """Data of which a node had better say what is wrong."""
-        line = line or self._lines.client + 1
-        leg = await self._leg(next(iter(sorted(self._legs)), 0))
+    async def _doubt(self, data: bytes, refused: Refused | None = None, line: int | None = None) -> None:
+        """Data that a node has to judge: a row that was `refused`, unless its key is no value at all, or no row."""
+        leg = await self._leg(min(self._legs, default=0))
         leg.send(data)
-        otherwise = otherwise or Refused("this COPY data is not understood", "Write it as PostgreSQL does.")
-        await self._judge(self._at(otherwise, line), line, only_data_errors=leg)
+        leg.end(wire.copy_done())
+        if refused is None:
+            unread = Refused("this COPY data is not understood", "Write it as PostgreSQL does.")
+            await self._judge(unread, self._lines.client + 1, judge=leg)
+        else:
+            self._lines.add((leg.shard.index,), {}, {leg.shard.index: 1})
+            await self._judge(self._at(refused, line or 0), line, judge=leg)
 
-    async def _judge(
-        self, problem: ProxyError | None, line: int | None, *, only_data_errors: _Leg | None = None
-    ) -> None:
+    async def _judge(self, problem: ProxyError | None, line: int | None, *, judge: _Leg | None = None) -> None:
         """Something is wrong. A single server would say what is wrong with the first wrong row: hear all nodes to
-        the end of what they were given, as long as that does not take too long. Raises."""
+        the end of what they were given, as long as that does not take too long. Raises. What the `judge` says of the
+        data is said instead of the problem."""
+        await self._hear_all()
+        if judge is not None and judge.exchange.error is not None and _is_of_data(judge.exchange.error):
+            problem = None
+        errors = [
+            self._translated(leg, leg.exchange.error)
+            for _, leg in sorted(self._legs.items())
+            if leg.exchange.error is not None and (leg is not judge or problem is None)
+        ]
+        if problem is not None:
+            known = "W" in problem.fields()
+            errors.append((line or float("inf"), problem if known else self._at(problem, line or 0)))
+        raise min(errors, key=lambda item: item[0])[1]
+
+    async def _hear_all(self) -> None:
         timer = self._services.loop.call_later(_SETTLE_S, self._client.wake)
         until = self._services.loop.time() + _SETTLE_S
         try:
@@ -315,27 +334,20 @@ class CopyIntoShards:
                 await self._client.wait()
         finally:
             timer.cancel()
-        errors: list[tuple[float, ProxyError]] = []
-        for _, leg in sorted(self._legs.items()):
-            if leg.exchange.error is not None:
-                if leg is only_data_errors and not leg.exchange.error.sqlstate.startswith("22"):
-                    continue
-                errors.append(self._translated(leg, leg.exchange.error))
-        if problem is not None:
-            if "W" not in problem.fields():
-                problem = self._at(problem, line or self._lines.client + 1)
-            errors.append((line or float("inf"), problem))
-        raise min(errors, key=lambda item: item[0])[1]
 
     def _translated(self, leg: _Leg, error: ProxyError) -> tuple[float, ProxyError]:
         """A node's error in the client's terms, and where it comes among others."""
         if isinstance(error, NodeFailure):
             return -1, error
-        if not isinstance(error, ServerError) or "W" not in error.raw:
+        if not isinstance(error, ServerError):
             return float("inf"), error
-        context, line = in_clients_terms(error.raw["W"], leg.shard.index, self._table, self._lines)
-        translated = ServerError({**error.raw, "W": context}, error.node)
-        return float("inf") if line is None else line, translated
+        raw, line = dict(error.raw), None
+        if "W" in raw:
+            raw["W"], line = in_clients_terms(raw["W"], leg.shard.index, self._table, self._lines)
+        raw["M"] = raw["M"].replace(f'relation "{leg.shard.table}"', f'relation "{self._table}"')
+        if raw.get("t") == leg.shard.table:
+            raw["t"] = self._table
+        return float("inf") if line is None else line, ServerError(raw, error.node)
 
     def _at(self, error: ProxyError, line: int, row: bytes | None = None) -> ProxyError:
         """An error of ours with the context that PostgreSQL gives."""
@@ -484,6 +496,11 @@ async def _await_sync(client: Client, call: Call) -> None:
             "COPY into several shards together with other statements before one Sync is not supported",
             "Send Sync behind the COPY.",
         )
+
+
+def _is_of_data(error: ProxyError) -> bool:
+    """Data exceptions, and binary values that are cut short."""
+    return error.sqlstate.startswith("22") or error.sqlstate == "08P01"
 
 
 def _committed(exchange: Exchange) -> bool:

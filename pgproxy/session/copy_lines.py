@@ -13,7 +13,7 @@ _LINE = re.compile(r"^COPY ([^\n]*?), line (\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Rows that came together: the shard of each, and the lines that were there before, the client's and the shards'."""
+    """Rows that came together: the shard of each, and how many lines there were before."""
 
     shards: Sequence[int]
     client_line: int
@@ -56,7 +56,7 @@ class CopyLines:
 
     def client_line(self, shard: int, line: int) -> int | None:
         """The client's line for one of a shard's, None if that is too long ago."""
-        if line <= self._header:
+        if line <= self._header or not self._pieces:
             return line
         for piece in reversed(self._pieces):
             before = piece.shard_lines.get(shard, self._header)

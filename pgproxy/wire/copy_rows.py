@@ -327,12 +327,11 @@ class BinaryRows:
             found.doubtful = BINARY_TRAILER + data if data else b""
             return found
         chunk = self._waiting.add(data, final=final)
-        if not chunk and not (final and not self._begun):
+        if not chunk:
             return found
-        chunk = chunk or b""
         at = 0
         if not self._begun:
-            at = self._header(chunk, found, final=final)
+            at = self._header(chunk, found)
         if self._begun and not found.doubtful:
             at = self._rows(chunk, at, found)
         rest = chunk[at:]
@@ -340,11 +339,9 @@ class BinaryRows:
             found.doubtful = found.doubtful or rest
         elif not found.doubtful:
             found.problem = self._waiting.keep(rest)
-        if final and not self._begun and not found.doubtful:
-            found.problem = ProxyError(_BAD_FORMAT, "COPY file signature not recognized")
         return found
 
-    def _header(self, chunk: bytes, found: Rows, *, final: bool) -> int:
+    def _header(self, chunk: bytes, found: Rows) -> int:
         if not BINARY_SIGNATURE.startswith(chunk[: len(BINARY_SIGNATURE)]):
             found.doubtful = chunk
             return 0
