@@ -117,3 +117,129 @@ def test_rows_come_in(sql: str, pieces: list[bytes], sides_to_copy: CopySides) -
     for table in ("loads", "numbers", "owned", "plain"):
         ours, theirs = sides_to_copy.rows(table)
         assert ours == theirs
+
+
+FILL = (
+    "INSERT INTO {0} VALUES ('a', 'key1', E'x\\ty\\nz\\\\', 1)",
+    "INSERT INTO {0} VALUES (NULL, 'key2', E'\"q\",\\r', NULL)",
+    "INSERT INTO {0} VALUES ('\\.', 'key3', E'\\b\\f\\v|''', -3)",
+    "INSERT INTO {0} VALUES ('', 'key4', 'nil', 4)",
+)
+QUERIES = [
+    "loads",
+    "loads (k, a)",
+    "(SELECT k, b FROM loads)",
+    "(SELECT * FROM loads WHERE k = 'key1')",
+    "(SELECT * FROM loads WHERE k IN ('key1', 'key3'))",
+    "(SELECT * FROM loads ORDER BY k)",
+    "(SELECT k FROM loads ORDER BY n LIMIT 2)",
+    '(SELECT a AS "A b", b FROM loads ORDER BY k)',
+    "(SELECT a FROM loads ORDER BY k)",
+    "(SELECT n IS NULL AS x, count(*), sum(n) FROM loads GROUP BY 1 ORDER BY 1)",
+    "(SELECT k FROM loads WHERE false)",
+    "(SELECT k FROM loads WHERE false ORDER BY 1)",
+    "(SELECT 1, 'x')",
+    "(INSERT INTO loads VALUES ('n', 'new', 'x', 9) RETURNING k)",
+    "(SELECT 1/0 FROM loads ORDER BY k)",
+    "(SELECT zzz FROM loads ORDER BY k)",
+    "(SELECT zzz FROM loads)",
+]
+OPTIONS = [
+    "",
+    "(HEADER)",
+    "(DELIMITER '|', NULL 'nil')",
+    "(FORMAT csv)",
+    "(FORMAT csv, HEADER)",
+    "(FORMAT csv, FORCE_QUOTE *)",
+    "CSV HEADER DELIMITER ';' QUOTE '''' ESCAPE '\"' NULL 'nil'",
+    "(FORMAT binary)",
+    "(FORMAT csv, FORCE_QUOTE (k))",
+    "(FORMAT xml)",
+    "(DELIMITER 'xx')",
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("query", QUERIES)
+def test_rows_go_out(query: str, options: str, sides_to_copy: CopySides) -> None:
+    fill = [statement.format("loads") for statement in FILL]
+    ours, theirs = sides_to_copy.both(*fill, f"COPY {query} TO STDOUT {options}", "SELECT 1")
+    kinds = [message[0] for message in ours]
+    assert kinds.index("H") if "H" in kinds else "E" in kinds
+    assert _unordered(ours) == _unordered(theirs)
+    if "ORDER BY" in query and "binary" not in options:
+        assert ours == theirs
+
+
+def _unordered(answer: list[tuple[object, ...]]) -> tuple[list[object], list[bytes]]:
+    """The messages but for the rows, and the rows sorted. The binary header stands in one message with a row."""
+    data = [message[1] for message in answer if message[0] == "d"]
+    rows = [part for payload in data if isinstance(payload, bytes) for part in _header_apart(payload)]
+    return [message for message in answer if message[0] != "d"], sorted(rows)
+
+
+def _header_apart(payload: bytes) -> list[bytes]:
+    if not payload.startswith(SIGNATURE):
+        return [payload]
+    return [SIGNATURE, payload[len(SIGNATURE) :]] if len(payload) > len(SIGNATURE) else [SIGNATURE]
+
+
+def bound(sql: str) -> bytes:
+    """Parse, Bind, Describe, Execute."""
+    return (
+        frame("P", b"\0" + sql.encode() + b"\0\0\0")
+        + frame("B", b"\0\0\0\0\0\0\0\0")
+        + frame("D", b"P\0")
+        + frame("E", b"\0\0\0\0\0")
+    )
+
+
+ROW = frame("d", b"a\tkey1\tc\t1\n") + frame("d", b"a\tkey2\tc\t1\n") + frame("d", b"a\tkey3\tc\t1\n")
+BAD = frame("d", b"a\tkey1\tc\tx\n")
+DONE, SYNC, FLUSH = frame("c"), frame("S"), frame("H")
+
+CONVERSATIONS = [
+    pytest.param(copying(LOADS, b"a\tb\tc\t1\n", end=FAIL), id="CopyFail"),
+    pytest.param(copying("COPY plain FROM STDIN", b"1\tc\n", end=FAIL), id="CopyFail, unmapped"),
+    pytest.param((bound(LOADS) + ROW + DONE + SYNC,), id="extended"),
+    pytest.param((bound(LOADS) + SYNC + ROW + DONE + SYNC,), id="extended, Sync at once"),
+    pytest.param((bound(LOADS) + FLUSH + ROW + FLUSH + DONE + SYNC,), id="extended, Flush"),
+    pytest.param((bound(LOADS) + ROW + FAIL + SYNC,), id="extended, CopyFail"),
+    pytest.param((bound(LOADS) + ROW + BAD + ROW + DONE + bound("SELECT 1") + SYNC,), id="extended, error"),
+    pytest.param((bound("COPY plain FROM STDIN") + frame("d", b"1\tx\n") + DONE + SYNC,), id="extended, unmapped"),
+    pytest.param((bound("COPY plain FROM STDIN") + frame("d", b"z\tx\n") + DONE + SYNC,), id="extended, unmapped error"),
+    pytest.param((bound("COPY loads TO STDOUT") + SYNC,), id="extended, out"),
+    pytest.param((bound("COPY (SELECT k FROM loads ORDER BY k) TO STDOUT") + SYNC,), id="extended, query out"),
+    pytest.param((bound("COPY (SELECT 1) TO STDOUT") + SYNC,), id="extended, node out"),
+    pytest.param((bound("COPY loads TO STDOUT (DELIMITER 'xx')") + SYNC,), id="extended, bad option"),
+    pytest.param(
+        ("BEGIN", *copying(LOADS, b"a\tkey1\tc\t1\nd\tkey1\te\t2\n"), "COMMIT"), id="one shard in a transaction"
+    ),
+    pytest.param(("BEGIN", *copying(LOADS, b"a\tkey1\tc\t1\n"), "ROLLBACK"), id="rolled back"),
+    pytest.param(("BEGIN", *copying(LOADS, b"a\tkey1\tc\tx\n"), "SELECT 1", "ROLLBACK"), id="error in a transaction"),
+    pytest.param(("BEGIN", *copying(LOADS, end=FAIL), "SELECT 1", "ROLLBACK"), id="CopyFail in a transaction"),
+    pytest.param(("BEGIN", *copying(LOADS), "COMMIT"), id="nothing in a transaction"),
+    pytest.param(("BEGIN", "SELECT 1/0", LOADS, "ROLLBACK"), id="in a failed transaction"),
+    pytest.param(("BEGIN", *copying("COPY loads (zz) FROM STDIN"), "ROLLBACK"), id="refused in a transaction"),
+    pytest.param(
+        copying("SELECT 1; COPY loads FROM STDIN; SELECT 2", b"a\tkey1\tc\t1\n"), id="among other statements"
+    ),
+    pytest.param(
+        copying("COPY loads FROM STDIN; SELECT 1/0", b"a\tkey1\tc\t1\n"), id="before an error in the same Query"
+    ),
+    pytest.param(copying("COPY owned FROM STDIN", b"1\tred\n2\tblue\n3\tgreen\n4\tred\n"), id="deferred constraint"),
+    pytest.param(copying("COPY places FROM STDIN", b"east\t1\nwest\t2\nnowhere\t3\n"), id="no shard"),
+    pytest.param(copying("COPY numbers FROM STDIN", b"1\ta\n2\ta\n3\tb\n4\tbad\n5\tc\n"), id="check constraint"),
+    pytest.param((frame("d", b"x") + DONE + FAIL, "SELECT 1"), id="data without COPY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", CONVERSATIONS)
+def test_conversations_are_alike(steps: tuple[bytes | str, ...], sides_to_copy: CopySides) -> None:
+    if steps[0] == frame("d", b"x") + DONE + FAIL:
+        steps = (steps[0] + SYNC, *steps[1:])
+    ours, theirs = sides_to_copy.both(*steps, "SELECT 1")
+    assert ours == theirs
+    for table in ("loads", "numbers", "owned", "plain", "places"):
+        ours, theirs = sides_to_copy.rows(table)
+        assert ours == theirs
