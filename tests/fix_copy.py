@@ -18,9 +18,9 @@ from tests.raw_client import Message, RawClient, frame, query
 LETTERS = "abc"
 _COLUMNS = {
     "loads": "a text, k text NOT NULL, b text, n int DEFAULT 7",
-    "numbers": "k int NOT NULL PRIMARY KEY, v text CHECK (v <> 'bad')",
+    "numbers": "k int NOT NULL PRIMARY KEY, v text CONSTRAINT good CHECK (v <> 'bad')",
     "places": "k text NOT NULL, v int",
-    "owned": "k int NOT NULL, c text REFERENCES colours DEFERRABLE INITIALLY DEFERRED",
+    "owned": "k int NOT NULL, c text CONSTRAINT coloured REFERENCES colours DEFERRABLE INITIALLY DEFERRED",
     "maybe": "k int DEFAULT 1, v text",
     "computed": "d int GENERATED ALWAYS AS (k * 2) STORED, k int NOT NULL",
 }

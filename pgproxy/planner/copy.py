@@ -202,7 +202,7 @@ def _plan_in(statement: ast.CopyStmt, table: Table, source: SourceText, context:
         form=options.form,
         columns=len(columns),
         key=columns.index(table.key) if table.key in columns else None,
-        shard_of=shard_of,
+        shards_of=shard_of.shards,
         why_not=shard_of.why_not,
     )
 
@@ -239,7 +239,7 @@ def _plan_table(statement: ast.CopyStmt, table: Table, source: SourceText, conte
     every = tuple(shard.index for shard in table.shards)
     options = _options(statement, context)
     return CopyOut(
-        table, Choice(lambda _: every), text, text, None, options.form, "", Effect.READ, forced=options.forced
+        table, Choice(lambda _: every), text, text, None, options.form, ("", ""), 0, Effect.READ, forced=options.forced
     )
 
 
@@ -249,14 +249,13 @@ def _plan_query(
     if source.parameters:
         raise ProxyError("42P02", "there is no parameter $1")
     start, end = _query_span(source)
-    inner = SourceText(source.sql[start:end], template="", constants=len(source.literals))
-    plan = plan_statement(inner, context)
+    plan = plan_statement(_inner(source, start, end), context)
     if isinstance(plan, ToNode):
         return ToNode(whole_text(source), plan.effect, plan.node)
     if not isinstance(plan, Sharded):
         raise Refused("COPY of this kind of statement is not supported", "COPY a SELECT.")
     options = _options(statement, context)
-    head, tail = source.sql[:start], source.sql[end:]
+    head, tail = source.slice((0, start)), source.slice((end, len(source.sql)))
     plan = moved_plan(plan, start)
     return CopyOut(
         table=plan.table,
@@ -265,13 +264,22 @@ def _plan_query(
         text=_scatter_text(plan, head, tail),
         query=plan,
         form=options.form,
-        probe=f"{head}SELECT {{}} LIMIT 0{tail}",
+        probe=(source.sql[:start], source.sql[end:]),
+        length=len(source.sql),
         effect=plan.effect,
         forced=options.forced,
     )
 
 
-def _scatter_text(plan: Sharded, head: str, tail: str) -> SqlTemplate | Refused | None:
+def _inner(source: SourceText, start: int, end: int) -> SourceText:
+    """The query, with the same constants as the whole; if they cannot be told, with none left open."""
+    inner = SourceText(source.sql[start:end])
+    if tuple((first + start, last + start) for first, last in inner.literals) == source.literals:
+        return inner
+    return SourceText(inner.sql, template="", constants=len(source.literals))
+
+
+def _scatter_text(plan: Sharded, head: SqlTemplate, tail: SqlTemplate) -> SqlTemplate | Refused | None:
     """What each shard is asked where its answers need no more than to be put together."""
     scatter = plan.scatter
     if isinstance(scatter, Refused):

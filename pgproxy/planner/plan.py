@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
@@ -203,8 +203,8 @@ class Explain:
 class CopyIn:
     """COPY … FROM STDIN into a logical table, each row to the shard of its key.
 
-    `columns` is how many fields a row has, `key` the shard key's place among them (None: not there). `shard_of` gives
-    a raw key field's shard, `why_not` the error for one that has none, which `shard_of` says by an index below 0.
+    `columns` is how many fields a row has, `key` the shard key's place among them (None: not there). `shards_of` gives
+    the shard of each raw key field, an index below 0 where there is none and `why_not` has the error.
     """
 
     table: Table
@@ -212,7 +212,7 @@ class CopyIn:
     form: CopyFormat
     columns: int
     key: int | None
-    shard_of: Mapping[bytes | None, int]
+    shards_of: Callable[[Sequence[bytes | None]], list[int]]
     why_not: Callable[[bytes | None], ProxyError]
 
 
@@ -221,7 +221,7 @@ class CopyOut:
     """COPY … TO STDOUT of a logical table or of a query over one.
 
     `text` runs on each shard chosen, and what they give is put together; None where `query`'s operators must look
-    into the rows, or Refused. `probe` is the COPY of an empty query with the same options, `{}` its select list.
+    into the rows, or Refused. `probe` is what stands before and behind the query, `length` the whole text's.
     """
 
     table: Table
@@ -230,7 +230,8 @@ class CopyOut:
     text: SqlTemplate | Refused | None
     query: Sharded | None
     form: CopyFormat
-    probe: str
+    probe: tuple[str, str]
+    length: int
     effect: Effect
     forced: frozenset[str] | None = frozenset()  # FORCE_QUOTE's columns, None for *
 
@@ -420,7 +421,7 @@ def moved_plan(plan: Sharded, distance: int) -> Sharded:
 def moved_copy(plan: CopyOut, distance: int) -> CopyOut:
     text = moved(plan.text, distance) if isinstance(plan.text, SqlTemplate) else plan.text
     query = None if plan.query is None else moved_plan(plan.query, distance)
-    return replace(plan, route=moved(plan.route, distance), text=text, query=query)
+    return replace(plan, route=moved(plan.route, distance), text=text, query=query, length=plan.length + distance)
 
 
 def moved(template: SqlTemplate, distance: int) -> SqlTemplate:

@@ -29,24 +29,26 @@ from pgproxy.wire import messages
 from pgproxy.wire.copy import CopyKind
 from pgproxy.wire.copy_rows import Rows, splitter_for
 
-_PIECE_BYTES = 256 * 1024  # of the client's data that are looked at together
+_PIECE_BYTES = 128 * 1024  # of the client's data that are looked at together
 _SETTLE_S = 5.0  # for other nodes to say what they think of the rows before a wrong one
 _SHOWN_BYTES = 100  # of a row in an error's context, as PostgreSQL shows it
 
 
 class ClientData:
-    """The CopyData, CopyDone and CopyFail messages of a client. `done` is set by CopyDone."""
+    """The CopyData, CopyDone and CopyFail messages of a client. `done` is set by CopyDone, `failure` by what ends the
+    COPY otherwise."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.done = False
+        self.failure: ProxyError | None = None
 
     def take(self) -> bytes:
-        """What has come of the data, as much as is looked at together. Raises what ends the COPY."""
+        """What has come of the data, as much as is looked at together."""
         pieces: list[bytes] = []
         size = 0
         poll = self._client.poll
-        while size < _PIECE_BYTES and not self.done and (frame := poll()) is not None:
+        while size < _PIECE_BYTES and not self.over and (frame := poll()) is not None:
             kind, payload = frame
             if kind == messages.COPY_DATA:
                 pieces.append(payload)
@@ -55,14 +57,18 @@ class ClientData:
                 self._other(kind, payload)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    @property
+    def over(self) -> bool:
+        return self.done or self.failure is not None
+
     def _other(self, kind: int, payload: bytes) -> None:
         if kind == messages.COPY_DONE:
             self.done = True
         elif kind == messages.COPY_FAIL:
             reason = messages.decode_text(payload.partition(b"\0")[0])
-            raise ProxyError("57014", f"COPY from stdin failed: {reason}")
+            self.failure = ProxyError("57014", f"COPY from stdin failed: {reason}")
         elif kind not in (messages.FLUSH, messages.SYNC):  # which clients may send without knowing of the COPY
-            raise ProxyError("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
+            self.failure = ProxyError("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
 
 
 @dataclass(slots=True)
@@ -151,7 +157,7 @@ class CopyIntoShards:
         connections: list[BackendConnection] = []
         try:
             for shard in shards:
-                connections.append(await self._backends.lease(shard.node))
+                connections.append(await self._backends.lease(shard.node))  # noqa: PERF401 - what is there is given back
             await self._backends.execute_on_all(connections, "BEGIN")
             self._backends.check_cancelled()
         except BaseException:
@@ -177,7 +183,7 @@ class CopyIntoShards:
             error = exchange.error
             if isinstance(error, ServerError):
                 position = error.position
-                _, error = self._translated(leg, error)
+                _, error = self._translated(error)
                 if position is not None:
                     error.position = client_position(position, self._plan.text, leg.shard, self._arguments)
             raise error or ProxyError("XX000", "a node did not begin the COPY")
@@ -211,16 +217,15 @@ class CopyIntoShards:
 
     async def _copy(self) -> None:
         data = ClientData(self._client)
-        while not data.done:
+        while not data.over:
             await self._until_writable()
-            try:
-                piece = data.take()
-            except ProxyError as ended:
-                raise self._at(ended, self._lines.client + 1) from None
+            piece = data.take()
             if piece:
                 await self._distribute(self._splitter.feed(piece))
-            elif not data.done:
+            elif not data.over:
                 await self._client.wait()
+        if data.failure is not None:
+            await self._judge(data.failure, self._lines.client + 1)
         await self._distribute(self._splitter.feed(b"", final=True))
         if not self._legs:
             await self._leg(self._shard_for_nothing())
@@ -253,8 +258,7 @@ class CopyIntoShards:
             self._lines.add_header(found.header_lines)
             for leg in self._legs.values():
                 leg.send(found.header)
-        shard_of = self._plan.shard_of
-        shards = [shard_of[key] for key in found.keys]
+        shards = self._plan.shards_of(found.keys)
         wrong = next((at for at, shard in enumerate(shards) if shard < 0), None) if min(shards, default=0) < 0 else None
         if wrong is not None:
             await self._send_rows(found, shards[:wrong])
@@ -314,7 +318,7 @@ class CopyIntoShards:
         if judge is not None and judge.exchange.error is not None and _is_of_data(judge.exchange.error):
             problem = None
         errors = [
-            self._translated(leg, leg.exchange.error)
+            self._translated(leg.exchange.error)
             for _, leg in sorted(self._legs.items())
             if leg.exchange.error is not None and (leg is not judge or problem is None)
         ]
@@ -335,7 +339,7 @@ class CopyIntoShards:
         finally:
             timer.cancel()
 
-    def _translated(self, leg: _Leg, error: ProxyError) -> tuple[float, ProxyError]:
+    def _translated(self, error: ProxyError) -> tuple[float, ProxyError]:
         """A node's error in the client's terms, and where it comes among others."""
         if isinstance(error, NodeFailure):
             return -1, error
@@ -343,10 +347,12 @@ class CopyIntoShards:
             return float("inf"), error
         raw, line = dict(error.raw), None
         if "W" in raw:
-            raw["W"], line = in_clients_terms(raw["W"], leg.shard.index, self._table, self._lines)
-        raw["M"] = raw["M"].replace(f'relation "{leg.shard.table}"', f'relation "{self._table}"')
-        if raw.get("t") == leg.shard.table:
-            raw["t"] = self._table
+            raw["W"], line = in_clients_terms(raw["W"], self._plan.table, self._lines)
+        for shard in self._plan.table.shards:
+            for what in ("relation", "table"):
+                raw["M"] = raw["M"].replace(f'{what} "{shard.table}"', f'{what} "{self._table}"')
+            if raw.get("t") == shard.table:
+                raw["t"] = self._table
         return float("inf") if line is None else line, ServerError(raw, error.node)
 
     def _at(self, error: ProxyError, line: int, row: bytes | None = None) -> ProxyError:
@@ -381,7 +387,10 @@ class CopyIntoShards:
         written = [leg for _, leg in sorted(self._legs.items()) if leg.rows]
         connections = [leg.connection for leg in written]
         if len(written) > 1:
-            await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
+            try:
+                await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
+            except ServerError as violated:
+                raise self._translated(violated)[1] from None
         self._backends.check_cancelled()
         for leg in self._legs.values():
             if not leg.rows:
@@ -394,7 +403,7 @@ class CopyIntoShards:
             return
         error = next((exchange.error for exchange in exchanges if exchange.error is not None), None)
         if len(failed) == len(written) and (len(written) == 1 or not isinstance(error, NodeFailure)):
-            raise error or ProxyError("40000", "the COPY was rolled back by its node")
+            raise self._translated(error or ProxyError("40000", "the COPY was rolled back by its node"))[1]
         raise _in_doubt([leg for leg in written if leg not in failed], failed)
 
     async def _undo(self) -> None:
@@ -457,26 +466,21 @@ async def copy_on_node(
 
 async def _forward(exchange: Exchange, connection: BackendConnection, client: Client, backends: Backends) -> None:
     data = ClientData(client)
-    failure: ProxyError | None = None
-    while not data.done and exchange.error is None and not exchange.finished and failure is None:
-        try:
-            backends.check_cancelled()
-            piece = data.take()
-        except ProxyError as ended:
-            failure = ended
-            break
+    while not data.over and exchange.error is None and not exchange.finished:
+        backends.check_cancelled()
+        piece = data.take()
         if piece:
             connection.copy_in(wire.copy_data(piece))
             while connection.writing_paused and exchange.error is None and not exchange.finished:
                 await client.wait()
-        elif not data.done:
+        elif not data.over:
             await client.wait()
     if exchange.error is None:
-        connection.copy_in(wire.copy_done() if failure is None else wire.copy_fail(_reason(failure)))
+        connection.copy_in(wire.copy_done() if data.failure is None else wire.copy_fail(_reason(data.failure)))
     while not exchange.finished:
         await client.wait()
-    if failure is not None and failure.sqlstate == "08P01":
-        raise failure
+    if data.failure is not None and data.failure.sqlstate == "08P01":
+        raise data.failure
 
 
 def _reason(failure: ProxyError) -> str:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pgproxy.shardmap.model import Table
+
 _MOST_ROWS = 1_000_000  # remembered at one byte each, fewer where shards need more; nodes lag by some megabytes only
 _LINE = re.compile(r"^COPY ([^\n]*?), line (\d+)", re.MULTILINE)
 
@@ -78,12 +80,13 @@ class CopyLines:
         return client + line - at  # a line that it was waiting for
 
 
-def in_clients_terms(context: str, shard: int, table: str, lines: CopyLines) -> tuple[str, int | None]:
+def in_clients_terms(context: str, table: Table, lines: CopyLines) -> tuple[str, int | None]:
     """A node's CONTEXT with the logical table's name and the client's line, and that line."""
+    shards = {shard.table: shard.index for shard in table.shards}
     match = _LINE.search(context)
-    if match is None:
+    if match is None or match[1] not in shards:
         return context, None
-    line = lines.client_line(shard, int(match[2]))
+    line = lines.client_line(shards[match[1]], int(match[2]))
     if line is None:
         return context, None
-    return f"{context[: match.start()]}COPY {table}, line {line}{context[match.end() :]}", line
+    return f"{context[: match.start()]}COPY {table.name}, line {line}{context[match.end() :]}", line

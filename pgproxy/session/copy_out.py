@@ -20,6 +20,9 @@ from pgproxy.wire import copy as wire
 from pgproxy.wire.copy import CopyKind
 from pgproxy.wire.copy_write import row_writer
 from pgproxy.wire.messages import command_complete
+from pgproxy.wire.rows import Batch
+
+_FAILED = ord("E")
 
 
 class CopyOutOfShards:
@@ -135,15 +138,24 @@ class QueryAsCopy(SimpleCall):
         self._binary = plan.form.kind is CopyKind.BINARY
         self._head = head
         self.result_formats = (1,) if self._binary else ()
-        self.rows = row_writer(plan.form, names, plan.forced)
+        self._header = wire.BINARY_HEADER if self._binary else b""
+        self._write = row_writer(plan.form, names, plan.forced)
 
     def begin(self) -> bytes:
         """What goes before the rows."""
         return self._head
 
+    def rows(self, batch: Batch) -> bytes:
+        """CopyData messages. Binary begins with a header."""
+        return self._begun() + self._write(batch)
+
+    def _begun(self) -> bytes:
+        header, self._header = self._header, b""
+        return wire.copy_data(header) if header else b""
+
     def end(self, count: int) -> bytes:
         trailer = wire.copy_data(wire.BINARY_TRAILER) if self._binary else b""
-        return trailer + wire.copy_done() + command_complete(f"COPY {count}")
+        return self._begun() + trailer + wire.copy_done() + command_complete(f"COPY {count}")
 
 
 async def query_as_copy(
@@ -154,25 +166,48 @@ async def query_as_copy(
     assert plan.query is not None
     connection = await transactions.enter(shard.node, Effect.READ)
     try:
-        described = connection.describe(sql_for(plan.query.route, shard, planned.arguments), (), client.wake)
-        await backends.finish(described)
-        names = [column.name for column in described.description or ()]
-        listed = ", ".join(f"NULL::text AS {quote(name)}" for name in names)
-        exchange = connection.query(plan.probe.replace("{}", listed, 1), Mode.COPY, client.wake)
-        try:
-            await backends.finish(exchange)
-        except ServerError as error:
-            error.position = None  # in a text of ours
-            raise
-    except ServerError as error:
-        if error.position is not None:
-            error.position = client_position(error.position, plan.query.route, shard, planned.arguments)
-        raise
+        names = await _names(planned, plan, connection, shard, backends, client)
+        exchange = await _probe(plan, names, connection, backends, client)
     finally:
         transactions.leave(connection)
     head = wire.copy_response(b"H", exchange.copy_response or b"")
     if plan.form.kind is CopyKind.BINARY:
-        return QueryAsCopy(plan, head + wire.copy_data(wire.BINARY_HEADER), names)
+        return QueryAsCopy(plan, head, names)
     while (chunk := cast("bytes | None", exchange.take())) is not None:
         head += chunk
     return QueryAsCopy(plan, head, names)
+
+
+async def _names(
+    planned: Planned, plan: CopyOut, connection: BackendConnection, shard: Shard, backends: Backends, client: Client
+) -> list[str]:
+    """The query's columns."""
+    assert plan.query is not None
+    exchange = connection.describe(sql_for(plan.query.route, shard, planned.arguments), (), client.wake)
+    try:
+        await backends.finish(exchange)
+    except ServerError as error:
+        if connection.status != _FAILED and plan.forced == frozenset():
+            await _probe(plan, (), connection, backends, client)  # what is wrong with the options comes first
+        if error.position is not None:
+            error.position = client_position(error.position, plan.query.route, shard, planned.arguments)
+        raise
+    return [column.name for column in exchange.description or ()]
+
+
+async def _probe(
+    plan: CopyOut, names: Sequence[str], connection: BackendConnection, backends: Backends, client: Client
+) -> Exchange:
+    """The same COPY of no rows."""
+    listed = ", ".join(f"NULL::text AS {quote(name)}" for name in names)
+    before, behind = plan.probe
+    sql = f"{before}SELECT {listed} LIMIT 0{behind}"
+    exchange = connection.query(sql, Mode.COPY, client.wake)
+    try:
+        await backends.finish(exchange)
+    except ServerError as error:
+        # Options stand behind the query, as far from the end as in the client's text.
+        in_options = error.position is not None and error.position > len(sql) - len(behind)
+        error.position = plan.length - len(sql) + error.position if error.position and in_options else None
+        raise
+    return exchange

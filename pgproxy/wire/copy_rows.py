@@ -99,8 +99,8 @@ class LineRows:
         self._headers_due = form.header_lines
         self._ended = False
         self._waiting = _Waiting(max_row_bytes)
-        self._key_of = _key_getter(form.delimiter, key)
         row = _row_pattern(form, key)
+        self._key_of = _key_getter(form, key, re.compile(row))
         self._patterns = {
             None: re.compile(row + rb"(\r\n?|\n)"),
             _CRNL: re.compile(row + rb"(\r\n?|\n)"),
@@ -147,11 +147,24 @@ class LineRows:
         elif self._end != _CRNL or not chunk.count(b"\r") == chunk.count(b"\n") == chunk.count(_CRNL):
             return False
         if self._csv:
-            return self._form.quote not in chunk and not (self._form.dot_ends_csv and b"\\." in chunk)
+            return self._is_plain_csv(chunk)
         if b"\\" not in chunk:
             return True
         stops = (b"\\\n", b"\\\r", b"\\.", b"\\" + self._form.delimiter)
         return not any(stop in chunk for stop in stops)
+
+    def _is_plain_csv(self, chunk: bytes) -> bool:
+        """No quotes; or there are, but no line ends inside them: each line has an even number of them."""
+        form = self._form
+        if form.dot_ends_csv and b"\\." in chunk:
+            return False
+        quote = form.quote
+        if quote not in chunk:
+            return True
+        if form.escape != quote and form.escape in chunk:
+            return False
+        lines = chunk[: chunk.rfind(_NL) + 1].split(_NL)
+        return not any([line.count(quote) & 1 for line in lines])
 
     def _split(self, chunk: bytes, found: Rows) -> int:
         assert self._end is not None
@@ -285,25 +298,43 @@ def _row_pattern(form: CopyFormat, key: int | None) -> bytes:
     return rb"((?:(?:%b%b){%d}(%b))?+%b)" % (one, delimiter, key, one, row)
 
 
-def _key_getter(delimiter: bytes, key: int | None) -> Callable[[list[bytes]], list[bytes | None]]:
-    """The key fields of plain rows."""
+def _key_getter(
+    form: CopyFormat, key: int | None, row_pattern: re.Pattern[bytes]
+) -> Callable[[list[bytes]], list[bytes | None]]:
+    """The key fields of plain rows. A delimiter between quotes is none, so fields before it with quotes take longer."""
     if key is None:
         return lambda rows: [None] * len(rows)
-    if key == 0:
-        return lambda rows: [row.partition(delimiter)[0] for row in rows]
-    parts = key + 1
+    delimiter, quote, parts = form.delimiter, form.quote if form.kind is CopyKind.CSV else b"", key + 1
 
     def careful(row: bytes) -> bytes | None:
-        fields = row.split(delimiter, parts)
-        return fields[key] if len(fields) > key else None
+        match = row_pattern.match(row)
+        return match[2] if match is not None else None
+
+    def first(rows: list[bytes]) -> list[bytes | None]:
+        return [row.partition(delimiter)[0] for row in rows]
+
+    def later(rows: list[bytes]) -> list[bytes | None]:
+        return [row.split(delimiter, parts)[key] for row in rows]
+
+    plain = later if key else first
 
     def keys(rows: list[bytes]) -> list[bytes | None]:
+        if quote and any([quote in row for row in rows]):
+            return [careful(row) if quote in row else plain_one(row) for row in rows]
         try:
-            return [row.split(delimiter, parts)[key] for row in rows]
+            return plain(rows)
         except IndexError:
             return [careful(row) for row in rows]
 
-    return keys
+    def plain_one(row: bytes) -> bytes | None:
+        fields = row.split(delimiter, parts)
+        return fields[key] if len(fields) > key else None
+
+    def first_of_csv(rows: list[bytes]) -> list[bytes | None]:
+        found = first(rows)
+        return found if not any([quote in field for field in found if field]) else keys(rows)
+
+    return first_of_csv if quote and not key else keys
 
 
 # --- binary ---------------------------------------------------------------------------------------------------
