@@ -52,9 +52,9 @@ def measure(nodes: list[EmbeddedNode], directory: Path, rows: int) -> None:
         through = _connect(f"host={HOST} port={port} user={SUPERUSER} dbname={DATABASE}")
         direct = _connect(nodes[0].conninfo(DATABASE))
         direct.execute("CREATE TABLE whole (LIKE patrons INCLUDING ALL)")
+        empty = [_connect(node.conninfo(DATABASE)) for node in nodes]
         for options, data in (("", _text(rows)), ("(FORMAT csv)", _csv(rows))):
             one = _best(lambda data=data, options=options: _copy_in(direct, "whole", options, data, [direct]))
-            empty = [_connect(node.conninfo(DATABASE)) for node in nodes]
             all_of = _best(lambda data=data, options=options: _copy_in(through, "patrons", options, data, empty))
             _show(f"COPY FROM {options}", rows, one, all_of)
         _show("COPY TO", rows, _best(lambda: _copy_out(direct, "whole")), _best(lambda: _copy_out(through, "patrons")))

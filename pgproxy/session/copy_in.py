@@ -13,7 +13,7 @@ from itertools import compress
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
-from pgproxy.errors import NodeFailure, ProxyError, Refused
+from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError, Refused
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import CopyIn, CopyOnNode, Effect, Planned, sql_for
 from pgproxy.session.backends import Backends
@@ -42,6 +42,7 @@ class ClientData:
         self._client = client
         self.done = False
         self.failure: ProxyError | None = None
+        self.lost = False  # the client does not know of the COPY: PostgreSQL takes its stream for garbled then
 
     def take(self) -> bytes:
         """What has come of the data, as much as is looked at together."""
@@ -69,6 +70,7 @@ class ClientData:
             self.failure = ProxyError("57014", f"COPY from stdin failed: {reason}")
         elif kind not in (messages.FLUSH, messages.SYNC):  # which clients may send without knowing of the COPY
             self.failure = ProxyError("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
+            self.lost = True
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class CopyIntoShards:
         self._apart = transactions.current is None  # each shard has a transaction of its own
         self._legs: dict[int, _Leg] = {}
         self._lines = CopyLines()
+        self._data = ClientData(client)
         self._header = b""
         self._table = plan.table.name
         limit = services.shard_map.proxy.max_message_bytes
@@ -122,9 +125,11 @@ class CopyIntoShards:
             for _, leg in sorted(self._legs.items()):
                 self._backends.reported.relay(leg.exchange.asides)
             finished = True
-        except ProxyError:
+        except ProxyError as error:
             await self._undo()
             finished = True
+            if self._data.lost:
+                raise _synchronization_lost(self._client, error) from None
             raise
         finally:
             for leg in self._legs.values():
@@ -216,7 +221,7 @@ class CopyIntoShards:
     # The data
 
     async def _copy(self) -> None:
-        data = ClientData(self._client)
+        data = self._data
         while not data.over:
             await self._until_writable()
             piece = data.take()
@@ -466,12 +471,12 @@ async def copy_on_node(
 
 async def _forward(exchange: Exchange, connection: BackendConnection, client: Client, backends: Backends) -> None:
     data = ClientData(client)
-    while not data.over and exchange.error is None and not exchange.finished:
+    while not data.over and _goes_on(exchange):
         backends.check_cancelled()
         piece = data.take()
         if piece:
             connection.copy_in(wire.copy_data(piece))
-            while connection.writing_paused and exchange.error is None and not exchange.finished:
+            while connection.writing_paused and _goes_on(exchange):
                 await client.wait()
         elif not data.over:
             await client.wait()
@@ -479,8 +484,15 @@ async def _forward(exchange: Exchange, connection: BackendConnection, client: Cl
         connection.copy_in(wire.copy_done() if data.failure is None else wire.copy_fail(_reason(data.failure)))
     while not exchange.finished:
         await client.wait()
-    if data.failure is not None and data.failure.sqlstate == "08P01":
-        raise data.failure
+    if data.failure is not None and data.lost:
+        context = None if exchange.error is None else exchange.error.fields().get("W")
+        fields = data.failure.fields() | ({"W": context} if context else {})
+        raise _synchronization_lost(client, ServerError(fields, ""))
+
+
+def _synchronization_lost(client: Client, error: ProxyError) -> ProtocolViolation:
+    client.send(messages.error_response(error.fields()))
+    return ProtocolViolation("terminating connection because protocol synchronization was lost")
 
 
 def _reason(failure: ProxyError) -> str:
@@ -505,6 +517,10 @@ async def _await_sync(client: Client, call: Call) -> None:
 def _is_of_data(error: ProxyError) -> bool:
     """Data exceptions, and binary values that are cut short."""
     return error.sqlstate.startswith("22") or error.sqlstate == "08P01"
+
+
+def _goes_on(exchange: Exchange) -> bool:
+    return exchange.error is None and not exchange.finished
 
 
 def _committed(exchange: Exchange) -> bool:

@@ -1,10 +1,13 @@
 """The same COPY data for the proxy and for one PostgreSQL: the same messages, tags, errors and rows."""
 
+# ruff: noqa: E501 - one case a line
 from __future__ import annotations
 
 import struct
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fix_copy import CopySides, copying
 from tests.raw_client import frame
@@ -228,16 +231,59 @@ CONVERSATIONS = [
     ),
     pytest.param(copying("COPY owned FROM STDIN", b"1\tred\n2\tblue\n3\tgreen\n4\tred\n"), id="deferred constraint"),
     pytest.param(copying("COPY numbers FROM STDIN", b"1\ta\n2\ta\n3\tb\n4\tbad\n5\tc\n"), id="check constraint"),
-    pytest.param((frame("d", b"x") + DONE + FAIL, "SELECT 1"), id="data without COPY"),
+    pytest.param(copying(LOADS, b"a\tkey1\tc\t1\n", end=frame("Q", b"SELECT 1\0")), id="Query in the middle"),
+    pytest.param(copying("COPY plain FROM STDIN", b"1\tc\n", end=frame("Q", b"SELECT 1\0")), id="Query in the middle, unmapped"),
+    pytest.param((frame("d", b"x") + DONE + FAIL + SYNC,), id="data without COPY"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("steps", CONVERSATIONS)
 def test_conversations_are_alike(steps: tuple[bytes | str, ...], sides_to_copy: CopySides) -> None:
-    if steps[0] == frame("d", b"x") + DONE + FAIL:
-        steps = (steps[0] + SYNC, *steps[1:])
     ours, theirs = sides_to_copy.both(*steps, "SELECT 1")
     assert ours == theirs
     for table in ("loads", "numbers", "owned", "plain", "places"):
         ours, theirs = sides_to_copy.rows(table)
         assert ours == theirs
+
+
+# What makes rows and fields begin and end, and a few bytes that do not.
+PIECES = st.sampled_from(
+    [b"\n", b"\r\n", b"\r", b"\t", b",", b'"', b'""', b"\\", b"\\.", b"\\N", b"\\n", b"a", b"key", b"'", b" "]
+)
+GOOD_ROWS = st.lists(
+    st.sampled_from([b"a\tkey1\tb\t1", b"a,key2,b,2", b'"a\nb","ke""y3",c,3', b"x\\\ny\tkey4\tz\t4", b",k,,"])
+)
+FORMS = [
+    "",
+    "(FORMAT csv)",
+    "(FORMAT csv, HEADER)",
+    "(FORMAT csv, QUOTE '''', ESCAPE '\\')",
+    "(DELIMITER ',', NULL '')",
+    "(FORMAT csv, ESCAPE 'k', NULL 'a')",
+]
+
+
+@pytest.mark.parametrize("columns", ["(k)", "(a, k)", ""])
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(
+    rows=GOOD_ROWS,
+    end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    rest=st.lists(PIECES, max_size=14),
+    cut=st.integers(1, 9),
+)
+def test_any_bytes_are_read_alike(
+    form: str, columns: str, rows: list[bytes], end: bytes, rest: list[bytes], cut: int, copy_sides: CopySides
+) -> None:
+    data = b"".join(row + end for row in rows) + b"".join(rest)
+    pieces = [data[at : at + cut] for at in range(0, len(data), cut)]
+    sql = f"COPY loads {columns} FROM STDIN {form}"
+    ours, theirs = copy_sides.both(*copying(sql, *pieces), "COPY loads TO STDOUT")
+    if any(message[0] == "C" for message in theirs[:2]):
+        copy_sides.empty()
+    assert _rows_sorted(ours) == _rows_sorted(theirs)
+
+
+def _rows_sorted(answer: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    rows = sorted((message for message in answer if message[0] == "d"), key=repr)
+    return [message for message in answer if message[0] != "d"] + rows
