@@ -272,7 +272,7 @@ class CopyIntoShards:
         if found.doubtful:
             await self._doubt(found.doubtful, None)
         if found.problem is not None:
-            await self._judge(found.problem, self._lines.client + 1)
+            await self._judge(found.problem, self._lines.client + 1 + found.problem_extra)
 
     async def _send_rows(self, found: Rows, shards: list[int]) -> None:
         if not shards:

@@ -39,6 +39,7 @@ class Rows:
     extra: dict[int, tuple[int, int]] = field(default_factory=dict)
     open_end: bool = False
     problem: ProxyError | None = None
+    problem_extra: int = 0  # lines inside the row that it is about
     doubtful: bytes = b""
 
 
@@ -203,6 +204,7 @@ class LineRows:
             self._end = end
         elif end != self._end:
             found.problem = self._wrong_end(end)
+            found.problem_extra = self._lines_inside(body, self._end)
             return False
         else:
             before = self._end
