@@ -19,6 +19,7 @@ from pgproxy.shardmap.model import Shard
 from pgproxy.wire import copy as wire
 from pgproxy.wire.copy import CopyKind
 from pgproxy.wire.copy_write import row_writer
+from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.messages import command_complete
 from pgproxy.wire.rows import Batch
 
@@ -80,8 +81,7 @@ class CopyOutOfShards:
                 await client.wait()
             for exchange in ready:
                 await self._take(exchange, cut, running, first)
-        if plan.form.kind is CopyKind.BINARY:
-            client.send(wire.copy_data(wire.BINARY_TRAILER))
+        client.send(cut.trailer())
         for exchange in exchanges:
             self._backends.reported.relay(exchange.asides)
         count = sum(int((exchange.tag or "COPY 0").rpartition(" ")[2]) for exchange in exchanges)
@@ -105,30 +105,30 @@ class _Cut:
     def __init__(self, binary: bool, header: bool) -> None:
         self._binary = binary
         self._header = header
+        self._binary_header = wire.BINARY_HEADER
         self._begun: set[Exchange] = set()
 
     def rows(self, chunk: bytes, exchange: Exchange, first: Exchange) -> bytes:
         fresh = exchange not in self._begun
         self._begun.add(exchange)
         if self._binary:
-            return b"".join(self._binary_rows(chunk, fresh, exchange is first))
+            return b"".join(self._binary_rows(chunk, fresh))
         if fresh and self._header and exchange is not first:
             return chunk[1 + int.from_bytes(chunk[1:5], "big") :]
         return chunk
 
-    def _binary_rows(self, chunk: bytes, fresh: bool, is_first: bool) -> Iterator[bytes]:
+    def _binary_rows(self, chunk: bytes, fresh: bool) -> Iterator[bytes]:
         """The header stands in one message with the first row, or with the trailer if there is none."""
         for number, message in enumerate(wire.messages_of(chunk)):
+            payload = wire.payload_of(message)
             if fresh and number == 0:
-                payload = wire.payload_of(message)
-                size = len(wire.BINARY_HEADER)
-                if is_first:
-                    yield wire.copy_data(payload[:size])
-                row = payload[size:]
-                if row and row != wire.BINARY_TRAILER:
-                    yield wire.copy_data(row)
-            elif wire.payload_of(message) != wire.BINARY_TRAILER:
-                yield message
+                payload = payload[len(wire.BINARY_HEADER) :]
+            if payload and payload != wire.BINARY_TRAILER:
+                header, self._binary_header = self._binary_header, b""
+                yield wire.copy_data(header + payload)
+
+    def trailer(self) -> bytes:
+        return wire.copy_data(self._binary_header + wire.BINARY_TRAILER) if self._binary else b""
 
 
 class QueryAsCopy(SimpleCall):
@@ -146,16 +146,17 @@ class QueryAsCopy(SimpleCall):
         return self._head
 
     def rows(self, batch: Batch) -> bytes:
-        """CopyData messages. Binary begins with a header."""
-        return self._begun() + self._write(batch)
-
-    def _begun(self) -> bytes:
+        """CopyData messages. In binary the header stands in one message with the first row."""
+        data = self._write(batch)
         header, self._header = self._header, b""
-        return wire.copy_data(header) if header else b""
+        if not header:
+            return data
+        first = first_message_end(data)
+        return wire.copy_data(header + wire.payload_of(data[:first])) + data[first:]
 
     def end(self, count: int) -> bytes:
-        trailer = wire.copy_data(wire.BINARY_TRAILER) if self._binary else b""
-        return self._begun() + trailer + wire.copy_done() + command_complete(f"COPY {count}")
+        trailer = wire.copy_data(self._header + wire.BINARY_TRAILER) if self._binary else b""
+        return trailer + wire.copy_done() + command_complete(f"COPY {count}")
 
 
 async def query_as_copy(
