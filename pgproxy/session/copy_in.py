@@ -229,7 +229,7 @@ class CopyIntoShards:
                 await self._distribute(self._splitter.feed(piece))
                 await self._let_others_run()
             elif not data.over:
-                await self._client.wait()
+                await self._client.more()
         if data.failure is not None:
             await self._judge(data.failure, self._lines.client + 1)
         await self._distribute(self._splitter.feed(b"", final=True))
@@ -496,7 +496,7 @@ async def _forward(exchange: Exchange, connection: BackendConnection, client: Cl
             while connection.writing_paused and _goes_on(exchange):
                 await client.wait()
         elif not data.over:
-            await client.wait()
+            await client.more()
     if exchange.error is None:
         connection.copy_in(wire.copy_done() if data.failure is None else wire.copy_fail(_reason(data.failure)))
     while not exchange.finished:
@@ -523,7 +523,7 @@ async def _await_sync(client: Client, call: Call) -> None:
     if call is SIMPLE:
         return
     while client.reader.next_kind is None:
-        await client.wait()
+        await client.more()
     if client.reader.next_kind != messages.SYNC:
         raise Refused(
             "COPY into several shards together with other statements before one Sync is not supported",
