@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fix_system_nodes",
     "tests.session.fix_authentication",
     "tests.differential.fix_sides",
+    "tests.fix_copy",
 ]
 
 pytest.register_assert_rewrite("tests.clients.sides")

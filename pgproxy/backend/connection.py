@@ -91,6 +91,7 @@ class BackendConnection(asyncio.Protocol):
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
+        self.writing_paused = False
         self._credential = credential or Credential(cluster.user, cluster.password)
         self._login: Login | None = Login(self._credential)
         self._logged_in: asyncio.Future[None] = loop.create_future()
@@ -198,6 +199,12 @@ class BackendConnection(asyncio.Protocol):
         """Parse a statement under a name, for EXECUTE."""
         return self._start(parse_message(name, sql, types) + wire.sync(), Exchange(Mode.SILENT, wake))
 
+    def copy_in(self, data: bytes) -> None:
+        """Messages of a COPY FROM STDIN that the node has agreed to: CopyData, CopyDone, CopyFail. While
+        `writing_paused` no more of them should be given; the end of it wakes the exchange."""
+        if not self.closed and self._transport is not None:
+            self._transport.write(data)
+
     def _start(self, data: bytes, exchange: Exchange) -> Exchange:
         assert self._receiver is None, "an answer is still on its way to someone else"
         self._exchanges.append(exchange)
@@ -302,8 +309,17 @@ class BackendConnection(asyncio.Protocol):
             )
         )
 
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self._exchanges:
+            self._exchanges[0].wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self.writing_paused = False
         failure = self._last_error or self._lost()
         if not self._logged_in.done():
             self._logged_in.set_exception(failure)
@@ -370,7 +386,7 @@ class BackendConnection(asyncio.Protocol):
             self._waiting.keep(data[at:], HEADER_BYTES - available)
             return
         size = 1 + _LENGTH(data, at + 1)[0]
-        spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] == DATA_ROW
+        spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] in _ROWS
         if exchange is not None and spliced and size > PASSED_IN_PIECES_BYTES:
             exchange.put(data[at:], available)
             self._passing_bytes = size - available
@@ -393,8 +409,8 @@ class BackendConnection(asyncio.Protocol):
         last = len(data) - HEADER_BYTES
         while at <= last:
             kind = data[at]
-            if kind == DATA_ROW:
-                following, _ = scan_rows(data, at)
+            if kind in _ROWS:
+                following, _ = scan_rows(data, at, kind)
                 if following == at:
                     break
                 at = following
@@ -421,11 +437,13 @@ class BackendConnection(asyncio.Protocol):
         end = len(data)
         while end - at >= HEADER_BYTES:
             kind = data[at]
-            if kind == DATA_ROW:
-                following, count = scan_rows(data, at)
+            if kind in _ROWS:
+                following, count = scan_rows(data, at, kind)
                 if not count:
                     break
-                if exchange.mode is Mode.ROWS:
+                if exchange.mode is Mode.COPY:
+                    exchange.put(data[at:following], following - at)
+                elif exchange.mode is Mode.ROWS:
                     rows = data if at == 0 and following == end else data[at:following]
                     exchange.put(Batch(rows, count), following - at)
             else:
@@ -519,8 +537,11 @@ class BackendConnection(asyncio.Protocol):
         exchange.tag = wire.parse_command_complete(payload)
 
     def _on_copy(self, payload: bytes, exchange: Exchange | None) -> None:
-        """The planner refuses COPY; a function cannot start one. So this is a node we do not understand."""
-        raise ProtocolViolation("unexpected COPY")
+        if exchange is None or exchange.mode is not Mode.COPY:
+            # Nobody would give the node the data that it waits for. A function cannot start a COPY.
+            raise ProtocolViolation("unexpected COPY")
+        exchange.copy_response = payload
+        exchange.wake()
 
     def _on_ready(self, payload: bytes, exchange: Exchange | None) -> None:
         self.status = payload[0]
@@ -593,6 +614,7 @@ def _is_plain_answer(data: bytes, replies: bytes) -> bool:
     return at == end
 
 
+_ROWS = (DATA_ROW, wire.COPY_DATA)
 _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
 _ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
@@ -609,7 +631,6 @@ _NOT_SPLICED = frozenset(
         wire.CLOSE_COMPLETE,
         wire.PORTAL_SUSPENDED,
         wire.COPY_IN_RESPONSE,
-        wire.COPY_OUT_RESPONSE,
         wire.COPY_BOTH_RESPONSE,
     }
 )
@@ -636,5 +657,6 @@ _HANDLERS: Mapping[int, _Handler] = {
     wire.COPY_IN_RESPONSE: BackendConnection._on_copy,
     wire.COPY_OUT_RESPONSE: BackendConnection._on_copy,
     wire.COPY_BOTH_RESPONSE: BackendConnection._on_copy,
+    wire.COPY_DONE: BackendConnection._ignore,
     wire.READY_FOR_QUERY: BackendConnection._on_ready,
 }

@@ -22,6 +22,7 @@ class Mode(Enum):
 
     SPLICE = auto()  # all but errors and ReadyForQuery are kept as bytes for the client, in one piece
     ROWS = auto()  # taken apart: description, batches of DataRows, tag
+    COPY = auto()  # CopyInResponse or CopyOutResponse, runs of whole CopyData messages, tag
     SILENT = auto()  # only the tag and an error matter: the proxy's own statements
 
 
@@ -76,6 +77,7 @@ class Exchange:
         "broken",
         "buffered_bytes",
         "chunks",
+        "copy_response",
         "description",
         "discarding",
         "error",
@@ -99,6 +101,7 @@ class Exchange:
         self.chunks: deque[bytes | Batch] = deque()
         self.buffered_bytes = 0
         self.description: tuple[Column, ...] | None = None
+        self.copy_response: bytes | None = None  # what the node says of the data that it wants or gives (COPY)
         self.asides: list[bytes] = []  # whole NoticeResponses and ParameterStatuses, unless spliced
         self.parsed = True  # False while a ParseComplete is due
         self.suspended = False  # the portal has more rows than were asked for

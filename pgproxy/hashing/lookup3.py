@@ -39,9 +39,9 @@ def hash_uint32(value: int) -> int:
 
     The same as `_final` on a fresh start, with the two steps that do not see the value done beforehand.
     """
-    a = (((_WORD_A + value & _MASK) ^ _WORD_C) - _WORD_C_ROTATED) & _MASK
-    b = ((_WORD_B ^ a) - (a << 25 | a >> 7)) & _MASK
-    c = ((_WORD_C ^ b) - (b << 16 | b >> 16)) & _MASK
+    a = (((WORD_A + value & _MASK) ^ WORD_C) - WORD_C_ROTATED) & _MASK
+    b = ((WORD_B ^ a) - (a << 25 | a >> 7)) & _MASK
+    c = ((WORD_C ^ b) - (b << 16 | b >> 16)) & _MASK
     a = ((a ^ c) - (c << 4 | c >> 28)) & _MASK
     b = ((b ^ a) - (a << 14 | a >> 18)) & _MASK
     return b << 32 | (((c ^ b) - (b << 24 | b >> 8)) & _MASK)
@@ -85,6 +85,6 @@ def _start(size: int) -> tuple[int, int, int]:
 _STARTS_KEPT = 64
 _STARTS = tuple(_start(size) for size in range(_STARTS_KEPT))
 
-_WORD_A, _WORD_B, _c = _start(4)
-_WORD_C = ((_c ^ _WORD_B) - (_WORD_B << 14 | _WORD_B >> 18)) & _MASK
-_WORD_C_ROTATED = (_WORD_C << 11 | _WORD_C >> 21) & _MASK
+WORD_A, WORD_B, _c = _start(4)
+WORD_C = ((_c ^ WORD_B) - (WORD_B << 14 | WORD_B >> 18)) & _MASK
+WORD_C_ROTATED = (WORD_C << 11 | WORD_C >> 21) & _MASK

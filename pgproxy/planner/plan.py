@@ -9,11 +9,12 @@ from typing import assert_never
 
 from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
-from pgproxy.errors import Refused
+from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.limit import bounds
 from pgproxy.operators.source import Pipeline
 from pgproxy.shardmap.model import Shard, Table
+from pgproxy.wire.copy import CopyFormat
 
 
 class Effect(Enum):
@@ -297,6 +298,51 @@ class CloseCursor:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyIn:
+    """COPY … FROM STDIN into a logical table, each row to the shard of its key.
+
+    `columns` is how many fields a row has, `key` the shard key's place among them (None: not there). `shards_of` gives
+    the shard of each raw key field, an index below 0 where there is none and `why_not` has the error.
+    """
+
+    table: Table
+    text: SqlTemplate
+    form: CopyFormat
+    columns: int
+    key: int | None
+    shards_of: Callable[[Sequence[bytes | None]], list[int]]
+    why_not: Callable[[bytes | None], ProxyError]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOut:
+    """COPY … TO STDOUT of a logical table or of a query over one.
+
+    `text` runs on each shard chosen, and what they give is put together; None where `query`'s operators must look
+    into the rows, or Refused. `probe` is what stands before and behind the query, `length` the whole text's.
+    """
+
+    table: Table
+    choice: Choice
+    route: SqlTemplate
+    text: SqlTemplate | Refused | None
+    query: Sharded | None
+    form: CopyFormat
+    probe: tuple[str, str]
+    length: int
+    effect: Effect
+    forced: frozenset[str] | None = frozenset()  # FORCE_QUOTE's columns, None for *
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOnNode:
+    """COPY … FROM STDIN into a table that is not sharded, on its node."""
+
+    text: SqlTemplate
+    node: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """`STATUS;`, the proxy's own statement."""
 
@@ -326,6 +372,9 @@ Plan = (
     | Declare
     | Fetch
     | CloseCursor
+    | CopyIn
+    | CopyOut
+    | CopyOnNode
     | Status
     | Several
     | Empty
@@ -478,6 +527,12 @@ def moved_plan(plan: Sharded, distance: int) -> Sharded:
     if not isinstance(scatter, Refused):
         scatter = replace(scatter, text=moved(scatter.text, distance))
     return replace(plan, route=moved(plan.route, distance), scatter=scatter)
+
+
+def moved_copy(plan: CopyOut, distance: int) -> CopyOut:
+    text = moved(plan.text, distance) if isinstance(plan.text, SqlTemplate) else plan.text
+    query = None if plan.query is None else moved_plan(plan.query, distance)
+    return replace(plan, route=moved(plan.route, distance), text=text, query=query, length=plan.length + distance)
 
 
 def moved(template: SqlTemplate, distance: int) -> SqlTemplate:

@@ -18,6 +18,9 @@ from pgproxy.planner.functions import calls_of
 from pgproxy.planner.parameters import routing_reader, routing_text
 from pgproxy.planner.plan import (
     CloseCursor,
+    CopyIn,
+    CopyOnNode,
+    CopyOut,
     Declare,
     DiscardAll,
     Empty,
@@ -34,6 +37,7 @@ from pgproxy.planner.plan import (
     ToNode,
     TransactionControl,
     moved,
+    moved_copy,
     moved_plan,
     with_parameters,
     wrapped,
@@ -286,6 +290,9 @@ _WAYS: dict[type, str] = {
     Declare: "cursor",
     Fetch: "cursor",
     CloseCursor: "cursor",
+    CopyIn: "copy",
+    CopyOut: "copy",
+    CopyOnNode: "copy",
 }
 
 
@@ -333,6 +340,10 @@ def _moved(plan: Plan, distance: int) -> Plan:
             return moved_plan(plan, distance)
         case ToNode():
             return _moved_on_node(plan, distance)
+        case CopyIn() | CopyOnNode():
+            return replace(plan, text=moved(plan.text, distance))
+        case CopyOut():
+            return moved_copy(plan, distance)
         case Explain():
             return replace(plan, plan=moved_plan(plan.plan, distance))
         case Prepare():

@@ -12,6 +12,7 @@ from pglast import ast
 
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.copy import plan_copy
 from pgproxy.planner.cursors import plan_close, plan_declare, plan_fetch
 from pgproxy.planner.definitions import (
     ON_EVERY_NODE,
@@ -192,7 +193,6 @@ def _explained_from(source: SourceText, has_options: bool) -> int:
 # --- the tables -----------------------------------------------------------------------------------------------
 
 _REFUSED: dict[type, tuple[str, str]] = {
-    ast.CopyStmt: ("COPY", "Use SELECT and INSERT, or COPY on a node."),
     ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
     ast.CreateFunctionStmt: ("CREATE FUNCTION", ON_EVERY_NODE),
     ast.CreateExtensionStmt: ("CREATE EXTENSION", ON_EVERY_NODE),
@@ -249,6 +249,7 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.PrepareStmt: plan_prepare,
     ast.ExecuteStmt: plan_execute,
     ast.ExplainStmt: _plan_explain,
+    ast.CopyStmt: lambda statement, source, context: plan_copy(statement, source, context, plan_statement),
     ast.DropStmt: plan_drop,
     ast.GrantStmt: plan_grant,
     ast.VacuumStmt: plan_maintenance,

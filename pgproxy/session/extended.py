@@ -17,6 +17,7 @@ from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.parameters import repeated_parameters
 from pgproxy.planner.plan import (
+    CopyIn,
     Declare,
     Empty,
     Execute,
@@ -395,7 +396,8 @@ class Extended:
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
         bind_reply = next((item.reply for item in taken if item.bound is not None), None)
         describe = any(item.described is not None for item in taken)
-        if relay is None and self._transactions.current is None and self._client.reader.next_kind != SYNC:
+        alone = self._client.reader.next_kind == SYNC or isinstance(statement.planned.plan, CopyIn)
+        if relay is None and self._transactions.current is None and not alone:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = (
             max_rows > 0 and not isinstance(statement.planned.plan, Declare) and self._transactions.current is not None

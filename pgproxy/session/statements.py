@@ -18,6 +18,9 @@ from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import (
     CloseCursor,
     ConfigCall,
+    CopyIn,
+    CopyOnNode,
+    CopyOut,
     Deallocate,
     Declare,
     DiscardAll,
@@ -40,6 +43,8 @@ from pgproxy.planner.settings import check_setting
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.copy_in import CopyIntoShards, copy_on_node
+from pgproxy.session.copy_out import CopyOutOfShards, QueryAsCopy, query_as_copy
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
@@ -110,6 +115,11 @@ class Statements:
             Declare: self.cursor_statements.declare,
             Fetch: self.cursor_statements.fetch,
             CloseCursor: self.cursor_statements.close,
+            CopyIn: self._copy_in,
+            CopyOut: self._copy_out,
+            CopyOnNode: lambda planned, plan, _call: copy_on_node(
+                planned, plan, client, services, backends, transactions
+            ),
             Status: self._status,
             Empty: self._empty,
         }
@@ -283,7 +293,7 @@ class Statements:
         arguments = planned.arguments
         if scatter.text.asks_time:
             planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
-        as_text = not passes_rows_on(scatter.pipeline)
+        as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
@@ -392,22 +402,61 @@ class Statements:
             columns = await top.describe()
             for source in sources:
                 call.accepted(source.exchange)
-            if call.describe:
+            as_copy = call if isinstance(call, QueryAsCopy) else None
+            if as_copy is not None:
+                client.send(as_copy.begin())
+            elif call.describe:
                 client.send(row_description(columns))
             if call.max_rows:
                 top = Limit(call.max_rows, None).open((top,), planned.arguments, environment)
                 await top.describe()
             while (batch := await top.next_batch()) is not None:
                 count += batch.count
-                client.send(batch.data)
+                client.send(batch.data if as_copy is None else as_copy.rows(batch))
                 await client.drain()
         finally:
             top.close()
         self._services.metrics.rows += count
         if cut is not None and cut.cut:
             self._tell_cut(planned.default_limit)
+        if as_copy is not None:
+            client.send(as_copy.end(count))
+            return
         suspended = bool(call.max_rows) and count >= call.max_rows
         client.send(portal_suspended() if suspended else messages.command_complete(tag.format(count)))
+
+    # COPY
+
+    async def _copy_in(self, planned: Planned, plan: CopyIn, call: Call) -> None:
+        self._services.metrics.scatter += 1
+        copy = CopyIntoShards(plan, self._client, self._services, self._backends, self._transactions)
+        await copy.run(planned.arguments, call)
+
+    async def _copy_out(self, planned: Planned, plan: CopyOut, _call: Call) -> None:
+        indexes = plan.choice.shards(planned.arguments)
+        if not indexes and plan.query is not None and plan.query.no_shard is not None:
+            raise ProxyError("23514", plan.query.no_shard)
+        shards = [plan.table.shards[index] for index in indexes or (0,)]
+        if len(shards) == 1:
+            self._services.metrics.route += 1
+            await self._on_one(shards[0].node, plan.route, shards[0], planned, plan.effect, SIMPLE)
+            return
+        if isinstance(plan.text, Refused):
+            raise Refused(plan.text.message, plan.text.hint or "")
+        if self._transactions.current is not None and _share_nodes(shards):
+            raise Refused(
+                "COPY from several shards of one node is not supported inside a transaction",
+                "Run it outside of the transaction, or pin the shard key.",
+            )
+        if plan.text is not None:
+            self._services.metrics.scatter += 1
+            copy = CopyOutOfShards(self._client, self._services, self._backends, self._transactions)
+            await copy.run(planned, plan, shards)
+            return
+        assert plan.query is not None
+        assert isinstance(plan.query.scatter, Scatter)
+        as_copy = await query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client)
+        await self._scatter(planned, plan.query, plan.query.scatter, shards, as_copy)
 
     # EXPLAIN
 

@@ -156,15 +156,15 @@ def first_message_end(data: bytes) -> int:
     return 1 + int(_LENGTH(data, 1)[0])
 
 
-def scan_rows(data: bytes, at: int) -> tuple[int, int]:
-    """Step over whole DataRow messages from offset `at`: (offset behind the last of them, how many).
+def scan_rows(data: bytes, at: int, kind: int = DATA_ROW) -> tuple[int, int]:
+    """Step over whole DataRow (or CopyData) messages from offset `at`: (offset behind the last of them, how many).
 
     The hot loop of every large result: only headers are looked at.
     """
     count = 0
     end = len(data)
     last = end - HEADER_BYTES
-    while at <= last and data[at] == DATA_ROW:
+    while at <= last and data[at] == kind:
         following = at + 1 + _LENGTH(data, at + 1)[0]
         if following > end:
             break

@@ -150,7 +150,7 @@ SELECT * FROM kbool ORDER BY k, v
 SELECT * FROM ktz ORDER BY k
 ! MERGE INTO nulls USING branches b ON b.n = nulls.k WHEN MATCHED THEN DELETE
 ! TRUNCATE nulls
-! COPY nulls TO STDOUT
+! COPY nulls TO '/tmp/nulls'
 EXPLAIN SELECT 1
 ! SELECT * FROM nulls FOR UPDATE
 SELECT * FROM nulls WHERE k = 1 FOR SHARE OF nulls
