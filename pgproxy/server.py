@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pgproxy
+from pgproxy.descriptors import raise_limit
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.worker import Worker
 
@@ -27,6 +28,7 @@ async def serve(
     """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
+    raise_limit(shard_map)
     worker = Worker(shard_map, loop)
     try:
         server = await loop.create_server(

@@ -55,6 +55,7 @@ class Worker:
             for name, node in shard_map.nodes.items()
         }
         self.sessions: dict[int, Session] = {}
+        self._unready: dict[int, Session] = {}  # oldest first; some of them may have become ready
         self._on_empty: Callable[[], None] = lambda: None
         self._number = number
         self._last_pid = 0
@@ -111,21 +112,23 @@ class Worker:
 
     def accept(self) -> Client:
         """A protocol for a connection that comes in."""
-        return Client(self._converse, self.shard_map.proxy.max_message_bytes)
+        return Client(self._converse)
 
     async def _converse(self, client: Client) -> None:
         if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS:
-            client.abort()
-            return
+            if not self._make_room():
+                client.abort()
+                return
         pid = self._new_pid()
         session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(4))
-        self.sessions[pid] = session
+        self.sessions[pid] = self._unready[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
             await session.converse()
         finally:
             timer.cancel()
             del self.sessions[pid]
+            self._unready.pop(pid, None)
             if not self.sessions:
                 self._on_empty()
             if session.admitted:
@@ -153,6 +156,16 @@ class Worker:
             pid = self._number << WORKER_BITS | self._last_pid
             if pid and pid not in self.sessions:
                 return pid
+
+    def _make_room(self) -> bool:
+        """Let the one go that has been about to log in for longest: who means to log in has done so by then."""
+        while self._unready:
+            oldest = self._unready.pop(next(iter(self._unready)))
+            if not oldest.ready:
+                self.metrics.clients_refused += 1
+                self._give_up(oldest)
+                return True
+        return False
 
     def _give_up(self, session: Session) -> None:
         if not session.ready:

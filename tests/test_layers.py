@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "cluster": {"shardmap", "hashing"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
     "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "shardmap"},
+    "server": {"worker", "descriptors", "shardmap"},
+    "descriptors": {"shardmap"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
     "cli": {"server", "admin", "cluster", "demo", "shardmap", "shell"},

@@ -291,7 +291,7 @@ class BackendConnection(asyncio.Protocol):
         if available < HEADER_BYTES:
             self._waiting.keep(data[at:], HEADER_BYTES - available)
             return
-        size = 1 + _LENGTH(data, at + 1)[0]
+        size = 1 + _length(data, at)
         spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] == DATA_ROW
         if exchange is not None and spliced and size > PASSED_IN_PIECES_BYTES:
             exchange.put(data[at:], available)
@@ -321,14 +321,16 @@ class BackendConnection(asyncio.Protocol):
                     break
                 at = following
                 continue
-            following = at + 1 + _LENGTH(data, at + 1)[0]
+            following = at + 1 + _length(data, at)
             if following > len(data):
                 break
+            if kind not in _HANDLERS:
+                raise ProtocolViolation(f"unexpected message type 0x{kind:02X}")
             if kind in _NOT_SPLICED:
                 if at > start:
                     exchange.put(data[start:at], at - start)
                 _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
-                return int(following)
+                return following
             at = following
         if at > start:
             exchange.put(data[start:at], at - start)
@@ -358,7 +360,7 @@ class BackendConnection(asyncio.Protocol):
     def _handle(self, data: bytes, at: int, exchange: Exchange | None) -> int:
         if len(data) - at < HEADER_BYTES:
             return at
-        following: int = at + 1 + _LENGTH(data, at + 1)[0]
+        following = at + 1 + _length(data, at)
         if following > len(data):
             return at
         handler = _HANDLERS.get(data[at])
@@ -392,8 +394,10 @@ class BackendConnection(asyncio.Protocol):
     def _note_parameter(self, payload: bytes, exchange: Exchange | None = None) -> None:
         name, value = wire.parse_parameter_status(payload)
         self.parameters[name] = value
+        if len(self.parameters) > _MOST_PARAMETERS:
+            raise ProtocolViolation("too many parameters")
         if exchange is not None:
-            exchange.asides.append(wire.parameter_status(name, value))
+            exchange.put_aside(wire.parameter_status(name, value))
 
     def _on_error(self, payload: bytes, exchange: Exchange | None) -> None:
         error = ServerError(wire.parse_error_fields(payload), self.node.name)
@@ -406,7 +410,7 @@ class BackendConnection(asyncio.Protocol):
 
     def _on_notice(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None and not exchange.discarding:
-            exchange.asides.append(wire.notice_response(wire.parse_error_fields(payload)))
+            exchange.put_aside(wire.notice_response(wire.parse_error_fields(payload)))
 
     def _on_description(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is None:
@@ -439,11 +443,11 @@ class BackendConnection(asyncio.Protocol):
         raise ProtocolViolation("unexpected COPY")
 
     def _on_ready(self, payload: bytes, exchange: Exchange | None) -> None:
+        if payload not in _STATUSES:
+            raise ProtocolViolation("malformed ReadyForQuery")
         self.status = payload[0]
         if exchange is None:
-            self._login = None
-            if not self._logged_in.done():
-                self._logged_in.set_result(None)
+            self._end_login()
             return
         self._exchanges.popleft()
         exchange.finished = True
@@ -451,6 +455,14 @@ class BackendConnection(asyncio.Protocol):
         self._resume_reading()
         exchange.wake()
         self._tell_if_quiet()
+
+    def _end_login(self) -> None:
+        """ReadyForQuery, although no statement runs: a second one would be taken for the next statement's."""
+        if self._login is None or not self._login.done:
+            raise ProtocolViolation("unexpected ReadyForQuery")
+        self._login = None
+        if not self._logged_in.done():
+            self._logged_in.set_result(None)
 
     def _ignore(self, payload: bytes, exchange: Exchange | None) -> None:
         pass
@@ -482,6 +494,15 @@ class BackendConnection(asyncio.Protocol):
         return NodeFailure(self.node.name, f"node {self.node.name} closed the connection unexpectedly")
 
 
+def _length(data: bytes, at: int) -> int:
+    """What the header at `at` says. As libpq does, a length that no node means is told from its type, so that a lost
+    place in the stream is noticed before the memory is full."""
+    length = int(_LENGTH(data, at + 1)[0])
+    if not 4 <= length <= (_LONGEST if data[at] in _LONG else _LONGEST_OF_OTHERS):
+        raise ProtocolViolation(f"message type 0x{data[at]:02X} of {length} bytes")
+    return length
+
+
 def _is_plain_answer(data: bytes) -> bool:
     """Whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
     end = len(data) - _READY_BYTES
@@ -495,6 +516,21 @@ def _is_plain_answer(data: bytes) -> bool:
     return at == end
 
 
+# The longest field that PostgreSQL can send has 1 GB, in a row of some; other messages are short.
+_LONGEST = 0x7FFFFFFF
+_LONGEST_OF_OTHERS = 1024 * 1024
+_MOST_PARAMETERS = 1_000
+_LONG = frozenset(
+    {
+        DATA_ROW,
+        wire.COPY_DATA,
+        wire.ROW_DESCRIPTION,
+        wire.ERROR_RESPONSE,
+        wire.NOTICE_RESPONSE,
+        wire.NOTIFICATION_RESPONSE,
+    }
+)
+_STATUSES = frozenset({b"I", b"T", b"E"})
 _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
 _PLAIN = frozenset({wire.ROW_DESCRIPTION, DATA_ROW, wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})

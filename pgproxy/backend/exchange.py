@@ -5,6 +5,7 @@ Sans-I/O. The connection fills it, the session empties it; its size is what stop
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -14,6 +15,8 @@ from pgproxy.wire.rows import Batch, Column
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
+MOST_ASIDE_BYTES = 1024 * 1024  # an endless RAISE NOTICE must not fill the memory
+_POSITION = re.compile("[0-9]{1,10}", re.ASCII)
 
 
 class Mode(Enum):
@@ -33,7 +36,7 @@ class ServerError(ProxyError):
             raw.get("M", ""),
             hint=raw.get("H"),
             detail=raw.get("D"),
-            position=int(raw["P"]) if raw.get("P", "").isdigit() else None,
+            position=int(raw["P"]) if _POSITION.fullmatch(raw.get("P", "")) else None,
         )
         self.raw = raw
         self.node = node
@@ -62,6 +65,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "aside_bytes",
         "asides",
         "bound",
         "broken",
@@ -88,6 +92,7 @@ class Exchange:
         self.buffered_bytes = 0
         self.description: tuple[Column, ...] | None = None
         self.asides: list[bytes] = []  # whole NoticeResponses and ParameterStatuses, unless spliced
+        self.aside_bytes = 0
         self.parsed = True  # False while a ParseComplete is due
         self.suspended = False  # the portal has more rows than were asked for
         self.bound = False  # BindComplete has come
@@ -109,6 +114,12 @@ class Exchange:
         if not self.discarding:
             self.chunks.append(chunk)
             self.buffered_bytes += size
+
+    def put_aside(self, message: bytes) -> None:
+        """Keep a message that is not part of the answer itself, as long as there are not too many."""
+        if self.aside_bytes < MOST_ASIDE_BYTES:
+            self.asides.append(message)
+            self.aside_bytes += len(message)
 
     def take(self) -> bytes | Batch | None:
         """The oldest chunk, or None when there is none now."""

@@ -16,6 +16,7 @@ Key = tuple[str, tuple[int, ...]]
 
 MOST_PREPARED = 200
 MOST_SEEN = 1_000
+LONGEST_PREPARED = 64 * 1024  # characters: longer texts are parsed each time, rather than held for each connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class PreparedStatements:
     """Bounded: the least recently used statement is closed on the node with the next one that is sent."""
 
     _names: OrderedDict[Key, str] = field(default_factory=OrderedDict)
-    _seen: OrderedDict[Key, None] = field(default_factory=OrderedDict)
+    _seen: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes: two alike merely prepare too early
     _to_close: list[bytes] = field(default_factory=list)  # Close messages that go with the next statement
     _count: int = 0
 
@@ -64,7 +65,9 @@ class PreparedStatements:
         parses = name is None
         if name is not None:
             self._names.move_to_end(key)
-        elif bound.lasting or key in self._seen:
+        elif len(bound.sql) > LONGEST_PREPARED:
+            pass
+        elif bound.lasting or hash(key) in self._seen:
             name = self._prepare(key)
         else:
             self._note(key)
@@ -90,7 +93,7 @@ class PreparedStatements:
         self._to_close.append(extended.close_portal(name))
 
     def _prepare(self, key: Key) -> str:
-        self._seen.pop(key, None)
+        self._seen.pop(hash(key), None)
         self._count += 1
         name = self._names[key] = f"pgproxy_{self._count}"
         if len(self._names) > MOST_PREPARED:
@@ -99,6 +102,6 @@ class PreparedStatements:
         return name
 
     def _note(self, key: Key) -> None:
-        self._seen[key] = None
+        self._seen[hash(key)] = None
         if len(self._seen) > MOST_SEEN:
             self._seen.popitem(last=False)

@@ -15,6 +15,7 @@ from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
+from pgproxy.planner.hard import LONGEST_RUN, refuse_hard
 from pgproxy.planner.parameters import routing_text
 from pgproxy.planner.plan import (
     DiscardAll,
@@ -89,6 +90,8 @@ class Planner:
         return self._plan_normalised(sql)
 
     def _plan_normalised(self, sql: str) -> Planned:
+        if len(sql) > LONGEST_RUN:
+            refuse_hard(sql)
         try:
             template = normalize(sql)
         except (ParseError, UnicodeEncodeError) as broken:

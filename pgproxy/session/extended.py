@@ -40,6 +40,8 @@ from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.messages import SYNC, command_complete
 from pgproxy.wire.rows import Column, parse_row_description, row_description
 
+_LONGEST_REMEMBERED = 16 * 1024  # characters of a statement whose description is kept for others
+MOST_OWED = 1_000  # replies; then those who ask are answered before they say Sync
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _TAGS = {"SHOW": "SHOW", "EXPLAIN": "EXPLAIN", "INSERT": "INSERT 0 0", "UPDATE": "UPDATE 0", "DELETE": "DELETE 0"}
 
@@ -171,7 +173,7 @@ class Extended:
             await self._description_of(statement)  # PostgreSQL looks at the name last
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
         self._statements[message.name] = statement
-        self._owed.append(_Owed(wire.parse_complete(), parsed=statement))
+        await self._owe(_Owed(wire.parse_complete(), parsed=statement))
 
     async def bind(self, payload: bytes) -> None:
         try:
@@ -194,12 +196,12 @@ class Extended:
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
-        self._owed.append(_Owed(wire.bind_complete(), bound=portal))
+        await self._owe(_Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
         find = self._portal if message.kind == wire.PORTAL else self._statement
-        self._owed.append(_Owed(b"", described=find(message.name)))
+        await self._owe(_Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
@@ -220,7 +222,7 @@ class Extended:
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
-        self._owed.append(_Owed(wire.close_complete()))
+        await self._owe(_Owed(wire.close_complete()))
 
     async def flush(self) -> None:
         await self._settle()
@@ -373,6 +375,11 @@ class Extended:
 
     # What is owed
 
+    async def _owe(self, item: _Owed) -> None:
+        self._owed.append(item)
+        if len(self._owed) > MOST_OWED:
+            await self._settle()
+
     def _take_owed(self, portal: Portal) -> list[_Owed]:
         """What waits last and is for this portal and its statement, to be sent with its answer."""
         first = len(self._owed)
@@ -467,7 +474,7 @@ class Extended:
                 self._backends.give_back(connection)
             else:
                 self._transactions.leave(connection)
-        if current is None:  # what a transaction has created is nobody else's yet
+        if current is None and len(sql) <= _LONGEST_REMEMBERED:  # what a transaction has created is nobody else's yet
             self._services.descriptions.put(key, description)
         return description
 

@@ -22,6 +22,7 @@ from pgproxy.wire.auth import Authenticator
 log = logging.getLogger("pgproxy.session")
 
 _LENGTH = Struct("!I").unpack_from
+MESSAGES_IN_A_ROW = 200
 _UNNAMED = Identity("", "", "", admin=False)
 
 
@@ -45,6 +46,7 @@ class Session:
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._started_at = 0.0
+        self._in_a_row = 0  # messages since the client was last waited for
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
@@ -99,6 +101,7 @@ class Session:
         await log_in(client, message, self._authenticator)
         services.admit(admin=identity.admin)
         self.admitted = True
+        client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
         parameters = await take_settings(message, identity, self.backends, services)
         self.identity = identity
         self.backends.reported.values = parameters
@@ -125,6 +128,9 @@ class Session:
             if frame is None:
                 await self._rest()
                 continue
+            self._in_a_row += 1
+            if self._in_a_row > MESSAGES_IN_A_ROW:
+                await self._let_others()
             kind, payload = frame
             if kind == messages.QUERY:
                 if not self._skip_to_sync:
@@ -142,8 +148,17 @@ class Session:
         else:
             raise ProtocolViolation(f"invalid frontend message type {kind}")
 
+    async def _let_others(self) -> None:
+        """A client that sends without pause is answered without pause only so long: others have their turn."""
+        self._in_a_row = 0
+        turn = _Turn(self.client)
+        self._services.loop.call_soon(turn.come)
+        while not turn.has_come:
+            await self.client.wait()
+
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
+        self._in_a_row = 0
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
@@ -342,6 +357,18 @@ class Session:
         self.backends.reported.tell()
         self.client.send(messages.ready_for_query(self.transactions.status))
         self.client.flush()
+
+
+class _Turn:
+    """Comes when the event loop has gone round once."""
+
+    def __init__(self, client: Client) -> None:
+        self.has_come = False
+        self._client = client
+
+    def come(self) -> None:
+        self.has_come = True
+        self._client.wake()
 
 
 async def _refuse_admin() -> None:

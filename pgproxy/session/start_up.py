@@ -47,7 +47,8 @@ class Identity:
 
 async def first_message(client: Client, services: Services) -> StartupMessage | None:
     """Answer requests for encryption until the StartupMessage; None after a CancelRequest, which ends the
-    connection without an answer."""
+    connection without an answer. As in PostgreSQL each kind of encryption may be asked for once."""
+    declined: set[type] = set()
     while True:
         parsed = parse_first_packet(bytes(client.untyped))
         if parsed is None:
@@ -61,6 +62,9 @@ async def first_message(client: Client, services: Services) -> StartupMessage | 
         if isinstance(packet, CancelRequest):
             services.cancel(packet.pid, packet.key)
             return None
+        if type(packet) in declined:
+            raise ProxyError("0A000", "unsupported frontend protocol: a second request for encryption")
+        declined.add(type(packet))
         client.send(b"N")
         client.flush()
 

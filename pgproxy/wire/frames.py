@@ -12,6 +12,7 @@ from pgproxy.wire.rows import DATA_ROW
 
 _LENGTH = Struct("!I").unpack_from
 HEADER_BYTES = 5
+_SMALL_BYTES = 4_096  # a piece that is no object of its own: one byte would take forty
 
 
 class Reassembler:
@@ -43,7 +44,10 @@ class Reassembler:
     def feed(self, data: bytes) -> bytes | None:
         if not self._pieces:
             return data
-        self._pieces.append(data)
+        if len(self._pieces[-1]) < _SMALL_BYTES:
+            self._pieces[-1] += data
+        else:
+            self._pieces.append(data)
         self._missing -= len(data)
         if self._missing > 0:
             return None
@@ -61,16 +65,16 @@ class FrameReader:
     """Cuts the client's byte stream into typed messages, none larger than `max_message_bytes`.
 
     A length below 4 or above the limit raises ProtocolViolation as soon as the header is there, before
-    any more of the payload is kept.
+    any more of the payload is kept. The limit may be changed at any time.
     """
 
-    __slots__ = ("_at", "_buffer", "_max_length", "_waiting")
+    __slots__ = ("_at", "_buffer", "_waiting", "max_message_bytes")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._waiting = Reassembler()
         self._buffer = b""
         self._at = 0
-        self._max_length = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     def feed(self, data: bytes) -> None:
         if self._waiting.holds:
@@ -120,8 +124,8 @@ class FrameReader:
         length: int = _LENGTH(buffer, at + 1)[0]
         if length < 4:
             raise ProtocolViolation("invalid message length")
-        if length > self._max_length:
-            raise ProtocolViolation(f"message of {length} bytes exceeds the limit of {self._max_length}")
+        if length > self.max_message_bytes:
+            raise ProtocolViolation(f"message of {length} bytes exceeds the limit of {self.max_message_bytes}")
         end = at + 1 + length
         if end > len(buffer):
             self._keep(end - len(buffer))
