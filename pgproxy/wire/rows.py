@@ -98,14 +98,17 @@ def fields_of(row: bytes) -> list[bytes | None]:
     """The fields of one DataRow message, None for NULL."""
     fields: list[bytes | None] = []
     at, end = 7, len(row)
-    while at < end:
-        size = _INT32(row, at)[0]
-        at += 4
-        if size < 0:
-            fields.append(None)
-        else:
-            fields.append(row[at : at + size])
-            at += size
+    try:
+        while at < end:
+            size = _INT32(row, at)[0]
+            at += 4
+            if size < 0:
+                fields.append(None)
+            else:
+                fields.append(row[at : at + size])
+                at += size
+    except error as broken:
+        raise ProtocolViolation("malformed DataRow") from broken
     return fields
 
 

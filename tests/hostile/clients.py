@@ -47,6 +47,7 @@ SQL = (
     "LISTEN a",
     "SELECT pg_sleep(1)",
 )
+STATEMENTS = SQL[:8]
 NAMES = ("", "a", "b")
 VALUES = (None, b"", b"west", b"\0\0\0\1", b"7", b"\xff")
 _KINDS = "QPBDECSHXFpdcfRT?\0"
@@ -108,7 +109,9 @@ def _parse(draw: Draw) -> bytes:
 def _bind(draw: Draw) -> bytes:
     values = [draw.pick(VALUES) for _ in range(draw.number(0, 3))]
     formats = draw.pick(((), (0,), (1,), (1, 0), (7,)))
-    return extended.bind_message(draw.pick(NAMES), draw.pick(NAMES), formats, values, draw.pick(((), (1,), (0, 1), (9,))))
+    return extended.bind_message(
+        draw.pick(NAMES), draw.pick(NAMES), formats, values, draw.pick(((), (1,), (0, 1), (9,)))
+    )
 
 
 def _describe(draw: Draw) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
 
 from pgproxy.wire import extended, messages
 from pgproxy.wire.frames import FrameReader
@@ -74,20 +76,42 @@ class Plausible:
         }.get(kind, b"")
 
 
-class Hostile(Plausible):
-    """Lets its client log in, mostly; from then on it says what the draw says, cut anywhere."""
+@dataclass(frozen=True, slots=True)
+class Whim:
+    """What becomes of one answer: left out or not, cut at a place, followed by something else or by the end."""
 
-    def __init__(self, draw: Draw, loop: VirtualLoop, protocol: asyncio.Protocol) -> None:
+    left_out: bool = False
+    cut: int = 0
+    behind: bytes = b""
+    hangs_up: bool = False
+
+
+def whims(draw: Draw) -> Iterator[Whim]:
+    """Drawn before the nodes run; when they are used up, nodes answer as they should."""
+    drawn = [
+        Whim(draw.number(0, 5) == 0, draw.pick((0, 0, 0, 1, 5, 9)), _behind(draw), draw.number(0, 15) == 0)
+        for _ in range(draw.number(0, 12))
+    ]
+    return chain(drawn, repeat(Whim()))
+
+
+def _behind(draw: Draw) -> bytes:
+    return hostile_answer(draw) if draw.number(0, 2) == 0 else b""
+
+
+class Hostile(Plausible):
+    """Answers as its whims are."""
+
+    def __init__(self, whims: Iterator[Whim], loop: VirtualLoop, protocol: asyncio.Protocol) -> None:
         super().__init__(loop, protocol)
-        self._draw = draw
+        self._whims = whims
 
     def say(self, data: bytes) -> None:
-        draw = self._draw
-        for piece in (data if draw.number(0, 3) else b"", hostile_answer(draw) if draw.number(0, 2) == 0 else b""):
-            cut = draw.number(0, len(piece)) if draw.number(0, 3) == 0 else len(piece)
-            self.stream.deliver(piece[:cut])
-            self.stream.deliver(piece[cut:])
-        if draw.number(0, 15) == 0:
+        whim = next(self._whims)
+        said = (b"" if whim.left_out else data) + whim.behind
+        self.stream.deliver(said[: whim.cut])
+        self.stream.deliver(said[whim.cut :])
+        if whim.hangs_up:
             self.stream.hang_up()
 
 

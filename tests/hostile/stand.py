@@ -9,7 +9,7 @@ import asyncio
 import logging
 import selectors
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
@@ -163,6 +163,14 @@ class Stand:
         self.loop.pass_time(0)
         return stream
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("pgproxy").removeHandler(self._complaints)
+        logging.getLogger("pgproxy").propagate = True
+        self.loop.close()
+
     def close(self) -> list[str]:
         for _, stream in self._clients:
             stream.hang_up()
@@ -174,9 +182,4 @@ class Stand:
                 wrong.append(f"pool {name}: {pool.size} connections, {pool.idle} idle, {pool.waiting} wait")
             pool.close()
         self.loop.pass_time(1)
-        logging.getLogger("pgproxy").removeHandler(self._complaints)
-        logging.getLogger("pgproxy").propagate = True
-        for task in asyncio.all_tasks(self.loop):
-            wrong.append(f"left: {task}")
-        self.loop.close()
-        return wrong
+        return wrong + [f"left: {task}" for task in asyncio.all_tasks(self.loop)]

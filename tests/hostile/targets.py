@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from pgproxy.backend.exchange import ServerError
@@ -12,9 +11,9 @@ from pgproxy.errors import ProxyError
 from pgproxy.wire import extended, messages, rows, startup
 from pgproxy.wire.auth import Login
 from pgproxy.wire.frames import FrameReader, scan_rows
-from tests.hostile.clients import USER, conversation
+from tests.hostile.clients import STATEMENTS, USER, conversation, message
 from tests.hostile.draw import Draw
-from tests.hostile.nodes import Hostile, Node, Plausible, absent
+from tests.hostile.nodes import Hostile, Node, Plausible, absent, whims
 from tests.hostile.stand import Stand, StreamEnd, VirtualLoop
 from tests.raw_client import query
 from tests.raw_client import startup as startup_packet
@@ -98,40 +97,38 @@ def _log_in(data: bytes) -> None:
 
 def check_client(draw: Draw) -> None:
     """A client sends anything: the answer is made of whole messages, and nothing is left of it afterwards."""
-    node: Node = draw.pick((absent, lambda loop, protocol: Plausible(loop, protocol).stream))
-    stand = Stand(node)
-    client = stand.connect()
-    for piece in conversation(draw):
-        client.deliver(piece)
-        stand.loop.pass_time(draw.pick((0.0, 0.001, 0.3)))
-    _finish(stand, [client])
+    node = draw.pick(_NODES)
+    pieces = [(piece, draw.pick((0.0, 0.001, 0.3))) for piece in conversation(draw)]
+    with Stand(node) as stand:
+        client = stand.connect()
+        for piece, wait_s in pieces:
+            client.deliver(piece)
+            stand.loop.pass_time(wait_s)
+        stand.loop.pass_time(0.3)
+        wrong = stand.close()
+    assert not wrong, "\n".join(wrong)
+    check_answer(bytes(client.written))
+
+
+def _plausible(loop: VirtualLoop, protocol: asyncio.Protocol) -> StreamEnd:
+    return Plausible(loop, protocol).stream
+
+
+_NODES: tuple[Node, ...] = (_plausible, _plausible, absent)
 
 
 def check_node(draw: Draw) -> None:
-    """Nodes answer anything: clients get whole messages and errors, and nothing is left of them afterwards."""
-    stand = Stand(partial(_hostile, draw))
-    client = stand.connect()
-    client.deliver(startup_packet(USER))
-    stand.loop.pass_time(0.01)
-    for piece in conversation(draw)[1:]:
-        client.deliver(piece)
+    """Nodes answer anything: clients are answered or cut off, and nothing is left of them afterwards."""
+    whim = whims(draw)
+    asked = [query(draw.pick(STATEMENTS)) if draw.number(0, 1) else message(draw) for _ in range(draw.number(1, 6))]
+    with Stand(lambda loop, protocol: Hostile(whim, loop, protocol).stream) as stand:
+        client = stand.connect()
+        client.deliver(startup_packet(USER))
+        for piece in asked:
+            stand.loop.pass_time(0.3)
+            client.deliver(piece)
         stand.loop.pass_time(0.3)
-    for sql in ("SELECT isbn, branch, price FROM books ORDER BY price, isbn", "SELECT 1", "SELECT max(isbn) FROM books"):
-        client.deliver(query(sql))
-        stand.loop.pass_time(0.3)
-    _finish(stand, [client], whole=False)
-
-
-def _hostile(draw: Draw, loop: VirtualLoop, protocol: asyncio.Protocol) -> StreamEnd:
-    return Hostile(draw, loop, protocol).stream
-
-
-def _finish(stand: Stand, clients: list[StreamEnd], *, whole: bool = True) -> None:
-    """`whole`: an answer may end in the middle only where a node's did."""
-    wrong = stand.close()
-    for client in clients:
-        if whole:
-            check_answer(bytes(client.written))
+        wrong = stand.close()
     assert not wrong, "\n".join(wrong)
 
 
