@@ -238,8 +238,10 @@ class Worker:
         try:
             facts = await read_facts(self.shard_map, skip=tuple(self._down))
         except ProxyError as failure:
-            self._why_no_facts = failure.message
-            log.warning("the catalog could not be read: %s", failure.message)
+            self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
+            log.warning("the catalog could not be read: %s", self._why_no_facts)
+            if failure.sqlstate == "F0000":  # wrong answers are worse than none
+                self._planner = self.facts = None
             return
         except Exception as bug:  # whatever goes wrong in reading it, the proxy must live on
             self._why_no_facts = f"{type(bug).__name__}: {bug}"
