@@ -223,6 +223,8 @@ class Planner:
         extra_literals: tuple[str, ...],
     ) -> None:
         if not source.faithful:
+            if len(sql) > _LONGEST_CACHED:
+                return
             entry = CachedPlan(sql, (sql,), planned.plan, (), extra_literals, planned.default_limit)
             entry.parameters = planned.parameters
             self.cache.put((sql,), entry)
@@ -242,6 +244,8 @@ class Planner:
             holder = replace(entry, plan=None, pins=tuple(sorted(pins)))
             if known is None or known.pins != holder.pins:
                 self.cache.put(key, holder)
+            if sum(len(source.literal_texts[pin]) for pin in holder.pins) > _LONGEST_CACHED:
+                return
             key = holder.key_for(source.literal_texts)
         self.cache.put(key, entry)
 
