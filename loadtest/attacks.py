@@ -161,5 +161,5 @@ ATTACKS: Mapping[str, tuple[Play, int]] = {
     "a message in single bytes": (slow_message, 200),
     "Parse of 32 MB, ten each": (large_parses, 2),
     "statements without a pause": (endless_pipeline, 4),
-    "large answers never read": (deaf, 20),
+    "large answers never read": (deaf, 10),
 }

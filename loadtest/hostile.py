@@ -167,7 +167,7 @@ def _attack(name: str, target: Target, connections: int, seconds: float, result:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options().parse_args(arguments)
-    console = Console()
+    console = Console(width=150)
     with servers.running(_ROWS) as bench:
         assert bench.pgproxy.pid is not None
         target = Target(bench.pgproxy.port, servers.DATABASE, "SELECT e.*, repeat('x', 1000) FROM events e")

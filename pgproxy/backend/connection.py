@@ -324,13 +324,13 @@ class BackendConnection(asyncio.Protocol):
             following = at + 1 + _length(data, at)
             if following > len(data):
                 break
-            if kind not in _HANDLERS:
-                raise ProtocolViolation(f"unexpected message type 0x{kind:02X}")
             if kind in _NOT_SPLICED:
                 if at > start:
                     exchange.put(data[start:at], at - start)
                 _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
                 return following
+            if kind not in _SPLICED:
+                raise ProtocolViolation(f"unexpected message type 0x{kind:02X}")
             at = following
         if at > start:
             exchange.put(data[start:at], at - start)
@@ -535,6 +535,7 @@ _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
 _PLAIN = frozenset({wire.ROW_DESCRIPTION, DATA_ROW, wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 
+_SPLICED = _PLAIN | {wire.NOTICE_RESPONSE, wire.NOTIFICATION_RESPONSE, wire.NO_DATA, wire.PARAMETER_DESCRIPTION}
 _NOT_SPLICED = frozenset(
     {
         wire.ERROR_RESPONSE,

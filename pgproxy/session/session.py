@@ -22,7 +22,7 @@ from pgproxy.wire.auth import Authenticator
 log = logging.getLogger("pgproxy.session")
 
 _LENGTH = Struct("!I").unpack_from
-MESSAGES_IN_A_ROW = 200
+MESSAGES_IN_A_ROW = 50
 _UNNAMED = Identity("", "", "", admin=False)
 
 

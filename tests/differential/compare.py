@@ -174,9 +174,7 @@ def _answer(result: PGresult) -> Answer:
         )
         for i in width
     )
-    rows = tuple(
-        tuple(_one_nan(result.get_value(n, i), columns[i]) for i in width) for n in range(result.ntuples)
-    )
+    rows = tuple(tuple(_one_nan(result.get_value(n, i), columns[i]) for i in width) for n in range(result.ntuples))
     return Answer(columns, rows, (result.command_status or b"").decode())
 
 
