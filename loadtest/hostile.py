@@ -112,7 +112,6 @@ def open_files(pid: int) -> int:
 
 def run(name: str, target: Target, sql: str, pid: int, connections: int, seconds: float) -> Figures:
     """One attack beside one well-meaning client, and what remains a while after."""
-    play, _ = ATTACKS[name]
     victim = Victim(target, sql)
     client = threading.Thread(target=victim.run)
     mb_before, files_before = memory_mb(pid), open_files(pid)

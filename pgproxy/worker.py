@@ -115,10 +115,9 @@ class Worker:
         return Client(self._converse)
 
     async def _converse(self, client: Client) -> None:
-        if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS:
-            if not self._make_room():
-                client.abort()
-                return
+        if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS and not self._make_room():
+            client.abort()
+            return
         pid = self._new_pid()
         session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(4))
         self.sessions[pid] = self._unready[pid] = session

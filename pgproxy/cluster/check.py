@@ -273,7 +273,7 @@ async def _read(conn: AsyncConnection, shard_map: ShardMap) -> _Survey | str:
 async def _settings(conn: AsyncConnection, engine: Engine) -> Mapping[str, str]:
     if engine is Engine.COCKROACHDB:  # its settings are the cluster's, not a node's
         return {}
-    return {name: value for name, value in await _rows(conn, node_settings.QUERY, node_settings.NAMES)}
+    return {row[0]: row[1] for row in await _rows(conn, node_settings.QUERY, node_settings.NAMES)}
 
 
 async def _has_rows(conn: AsyncConnection, relation: Relation) -> bool:

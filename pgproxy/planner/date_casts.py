@@ -13,12 +13,40 @@ from pgproxy.planner.scope import Scope
 from pgproxy.planner.tree import items_of, names_of, walk
 
 _DATES = frozenset(
-    ["date", "time", "timetz", "timestamp", "timestamptz", "daterange", "tsrange", "tstzrange", "datemultirange", "tsmultirange", "tstzmultirange"]
+    [
+        "date",
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "daterange",
+        "tsrange",
+        "tstzrange",
+        "datemultirange",
+        "tsmultirange",
+        "tstzmultirange",
+    ]
 )
 _STRINGS = frozenset({18, 19, 25, 705, 1042, 1043})  # "char", name, text, unknown, bpchar, varchar
 _FIRST_OF_USERS = 16_384  # oids of types that an extension or a user made: citext, say
 _GIVE_DATES = frozenset(
-    ["now", "transaction_timestamp", "clock_timestamp", "date_trunc", "date_bin", "date_add", "date_subtract", "to_date", "to_timestamp", "make_date", "make_time", "make_timestamp", "make_timestamptz", "timezone", "age"]
+    [
+        "now",
+        "transaction_timestamp",
+        "clock_timestamp",
+        "date_trunc",
+        "date_bin",
+        "date_add",
+        "date_subtract",
+        "to_date",
+        "to_timestamp",
+        "make_date",
+        "make_time",
+        "make_timestamp",
+        "make_timestamptz",
+        "timezone",
+        "age",
+    ]
 )
 _PASS_ON = frozenset(["min", "max", "any_value"])
 _ARITHMETIC = frozenset({("+",), ("-",)})

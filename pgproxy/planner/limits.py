@@ -57,7 +57,9 @@ def _is_number_cast(cast: ast.TypeCast, scope: Scope) -> bool:
         return False
     if isinstance(cast.arg, ast.ParamRef):
         return True
-    constant = cast.arg.val if isinstance(cast.arg, ast.A_Const) else None
+    if not isinstance(cast.arg, ast.A_Const):
+        return False
+    constant = cast.arg.val
     text = constant.sval if isinstance(constant, ast.String) else str(getattr(constant, "ival", ""))
     if text is None or not _SMALL.fullmatch(text):
         return False

@@ -117,7 +117,7 @@ class Hostile(Plausible):
 
 def hostile_answer(draw: Draw) -> bytes:
     """A message that a node might send, whole or not, with contents that may fit or not."""
-    kind = draw.pick(sorted(messages.BACKEND_NAMES) + [0, 255])
+    kind = draw.pick([*sorted(messages.BACKEND_NAMES), 0, 255])
     payload = draw.pick(_PAYLOADS) if draw.number(0, 1) else draw.blob(24)
     length = len(payload) + 4
     if draw.number(0, 7) == 0:
