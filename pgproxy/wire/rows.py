@@ -87,10 +87,13 @@ def split_rows(data: bytes) -> list[bytes]:
     """Each DataRow message of a batch, whole, as its own bytes."""
     rows = []
     at, end = 0, len(data)
-    while at < end:
-        following = at + 1 + _UINT32(data, at + 1)[0]
-        rows.append(data[at:following])
-        at = following
+    try:
+        while at < end:
+            following = at + 1 + _UINT32(data, at + 1)[0]
+            rows.append(data[at:following])
+            at = following
+    except error as broken:
+        raise ProtocolViolation("malformed DataRow") from broken
     return rows
 
 
