@@ -5,6 +5,8 @@
 #   make test-system                   nodes with TLS: needs a PostgreSQL server of the system
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
+#   make hostile                       thousands of hostile clients, and what another client notices
+#   make fuzz [FUZZ_SECONDS=60]        coverage-guided fuzzing of the wire codec, sessions and node connections
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
 #   make consistency TRIALS=1000       how long until a write is seen
 #   make recovery USERS=100            a node is killed under load and comes back
@@ -18,9 +20,10 @@ SPAWN ?= 20
 TIME ?= 60s
 TRIALS ?= 1000
 MINUTES ?= 10
+FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: demo test test-clients test-system check bench loadtest consistency recovery soak clean
+.PHONY: demo test test-clients test-system check bench hostile fuzz loadtest consistency recovery soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -44,6 +47,16 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m loadtest.bench $(ARGS)
 
+hostile: $(VENV)/dev.stamp
+	$(BIN)/python -m loadtest.hostile $(ARGS)
+
+fuzz: $(VENV)/fuzz.stamp
+	@for target in decoders client node; do \
+		mkdir -p .fuzz/$$target && \
+		$(BIN)/python -m tests.hostile.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
+			-artifact_prefix=.fuzz/$$target- .fuzz/$$target || exit 1; \
+	done
+
 loadtest: $(VENV)/dev.stamp
 	$(BIN)/python -m loadtest.run --users $(USERS) --spawn $(SPAWN) --time $(TIME) $(ARGS)
 
@@ -57,7 +70,7 @@ soak: $(VENV)/dev.stamp
 	$(BIN)/python -m loadtest.soak --minutes $(MINUTES) $(ARGS)
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis dist loadtest/reports
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist loadtest/reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

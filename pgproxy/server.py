@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pgproxy
 from pgproxy.auth.users_file import UsersFileErrors, open_users_file
+from pgproxy.descriptors import raise_limit
 from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
@@ -42,6 +43,7 @@ async def serve(
         log.error("%s", wrong)
         return 1
     _warn(shard_map)
+    raise_limit(shard_map)
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False

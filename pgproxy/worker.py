@@ -96,6 +96,7 @@ class Worker:
             shard_map.proxy.max_unauthenticated, shard_map.proxy.max_unauthenticated_per_address
         )
         self.sessions: dict[int, Session] = {}
+        self._unready: dict[int, Session] = {}  # oldest first; some of them may have become ready
         self._on_empty: Callable[[], None] = lambda: None
         self._number = number
         self._last_pid = 0
@@ -186,16 +187,16 @@ class Worker:
 
     def accept(self) -> Client:
         """A protocol for a connection that comes in."""
-        return Client(self._converse, self.shard_map.proxy.max_message_bytes)
+        return Client(self._converse)
 
     async def _converse(self, client: Client) -> None:
-        if not self._newcomers.enter(client):
+        if not self._enter(client):
             self.metrics.clients_refused += 1
             client.abort()
             return
         pid = self._new_pid()
         session = Session(client, self, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
-        self.sessions[pid] = session
+        self.sessions[pid] = self._unready[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
             await session.converse()
@@ -203,6 +204,7 @@ class Worker:
             timer.cancel()
             self._newcomers.leave(client)
             del self.sessions[pid]
+            self._unready.pop(pid, None)
             if not self.sessions:
                 self._on_empty()
             if session.admitted:
@@ -231,6 +233,22 @@ class Worker:
             pid = self._number << WORKER_BITS | self._last_pid
             if pid and pid not in self.sessions:
                 return pid
+
+    def _enter(self, client: Client) -> bool:
+        """Whether it may stay among those that have not logged in."""
+        if self._newcomers.full and not self._make_room():
+            return False
+        return self._newcomers.enter(client)
+
+    def _make_room(self) -> bool:
+        """Let the one go that has been about to log in for longest: who means to log in has done so by then."""
+        while self._unready:
+            oldest = self._unready.pop(next(iter(self._unready)))
+            if not oldest.ready:
+                self.metrics.clients_refused += 1
+                self._give_up(oldest)
+                return True
+        return False
 
     def _give_up(self, session: Session) -> None:
         if not session.ready:
@@ -330,8 +348,10 @@ class Worker:
         try:
             facts = await read_facts(self.shard_map, skip=tuple(self._down))
         except ProxyError as failure:
-            self._why_no_facts = failure.message
-            log.warning("the catalog could not be read: %s", failure.message)
+            self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
+            log.warning("the catalog could not be read: %s", self._why_no_facts)
+            if failure.sqlstate == "F0000":  # wrong answers are worse than none
+                self._planner = self.facts = None
             return
         except Exception as bug:  # whatever goes wrong in reading it, the proxy must live on
             self._why_no_facts = f"{type(bug).__name__}: {bug}"

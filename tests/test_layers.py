@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "cluster": {"auth", "shardmap", "hashing", "tls"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
     "worker": {"auth", "tls", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "auth", "shardmap", "tls"},
+    "server": {"worker", "auth", "descriptors", "shardmap", "tls"},
+    "descriptors": {"shardmap"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
     "cli": {"auth", "server", "admin", "cluster", "demo", "shardmap", "shell"},

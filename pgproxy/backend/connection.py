@@ -385,7 +385,7 @@ class BackendConnection(asyncio.Protocol):
         if available < HEADER_BYTES:
             self._waiting.keep(data[at:], HEADER_BYTES - available)
             return
-        size = 1 + _LENGTH(data, at + 1)[0]
+        size = 1 + _length(data, at)
         spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] in _ROWS
         if exchange is not None and spliced and size > PASSED_IN_PIECES_BYTES:
             exchange.put(data[at:], available)
@@ -415,14 +415,16 @@ class BackendConnection(asyncio.Protocol):
                     break
                 at = following
                 continue
-            following = at + 1 + _LENGTH(data, at + 1)[0]
+            following = at + 1 + _length(data, at)
             if following > len(data):
                 break
             if kind in _NOT_SPLICED:
                 if at > start:
                     exchange.put(data[start:at], at - start)
                 _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
-                return int(following)
+                return following
+            if kind not in _SPLICED:
+                raise ProtocolViolation(f"unexpected message type 0x{kind:02X}")
             at = following
             if exchange.several and kind in _ENDS:
                 exchange.put(data[start:at], at - start)
@@ -458,7 +460,7 @@ class BackendConnection(asyncio.Protocol):
     def _handle(self, data: bytes, at: int, exchange: Exchange | None) -> int:
         if len(data) - at < HEADER_BYTES:
             return at
-        following: int = at + 1 + _LENGTH(data, at + 1)[0]
+        following = at + 1 + _length(data, at)
         if following > len(data):
             return at
         handler = _HANDLERS.get(data[at])
@@ -492,8 +494,10 @@ class BackendConnection(asyncio.Protocol):
     def _note_parameter(self, payload: bytes, exchange: Exchange | None = None) -> None:
         name, value = wire.parse_parameter_status(payload)
         self.parameters[name] = value
+        if len(self.parameters) > _MOST_PARAMETERS:
+            raise ProtocolViolation("too many parameters")
         if exchange is not None:
-            exchange.asides.append(wire.parameter_status(name, value))
+            exchange.put_aside(wire.parameter_status(name, value))
 
     def _on_error(self, payload: bytes, exchange: Exchange | None) -> None:
         error = ServerError(wire.parse_error_fields(payload), self.node.name)
@@ -506,7 +510,7 @@ class BackendConnection(asyncio.Protocol):
 
     def _on_notice(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is not None and not exchange.discarding:
-            exchange.asides.append(wire.notice_response(wire.parse_error_fields(payload)))
+            exchange.put_aside(wire.notice_response(wire.parse_error_fields(payload)))
 
     def _on_description(self, payload: bytes, exchange: Exchange | None) -> None:
         if exchange is None:
@@ -544,11 +548,11 @@ class BackendConnection(asyncio.Protocol):
         exchange.wake()
 
     def _on_ready(self, payload: bytes, exchange: Exchange | None) -> None:
+        if payload not in _STATUSES:
+            raise ProtocolViolation("malformed ReadyForQuery")
         self.status = payload[0]
         if exchange is None:
-            self._login = None
-            if not self._logged_in.done():
-                self._logged_in.set_result(None)
+            self._end_login()
             return
         self._exchanges.popleft()
         exchange.finished = True
@@ -560,6 +564,14 @@ class BackendConnection(asyncio.Protocol):
     def _on_notified(self, payload: bytes, exchange: Exchange | None) -> None:
         if self.on_notification is not None:
             self.on_notification(payload)
+
+    def _end_login(self) -> None:
+        """ReadyForQuery, although no statement runs: a second one would be taken for the next statement's."""
+        if self._login is None or not self._login.done:
+            raise ProtocolViolation("unexpected ReadyForQuery")
+        self._login = None
+        if not self._logged_in.done():
+            self._logged_in.set_result(None)
 
     def _ignore(self, payload: bytes, exchange: Exchange | None) -> None:
         pass
@@ -601,6 +613,15 @@ def no_tls(node: Node, reason: str) -> NodeFailure:
     )
 
 
+def _length(data: bytes, at: int) -> int:
+    """What the header at `at` says. As libpq does, a length that no node means is told from its type, so that a lost
+    place in the stream is noticed before the memory is full."""
+    length = int(_LENGTH(data, at + 1)[0])
+    if not 4 <= length <= (_LONGEST if data[at] in _LONG else _LONGEST_OF_OTHERS):
+        raise ProtocolViolation(f"message type 0x{data[at]:02X} of {length} bytes")
+    return length
+
+
 def _is_plain_answer(data: bytes, replies: bytes) -> bool:
     """These replies, whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
     end = len(data) - _READY_BYTES
@@ -615,11 +636,33 @@ def _is_plain_answer(data: bytes, replies: bytes) -> bool:
 
 
 _ROWS = (DATA_ROW, wire.COPY_DATA)
+# The longest field that PostgreSQL can send has 1 GB, in a row of some; other messages are short.
+_LONGEST = 0x7FFFFFFF
+_LONGEST_OF_OTHERS = 1024 * 1024
+_MOST_PARAMETERS = 1_000
+_LONG = frozenset(
+    {
+        DATA_ROW,
+        wire.COPY_DATA,
+        wire.ROW_DESCRIPTION,
+        wire.ERROR_RESPONSE,
+        wire.NOTICE_RESPONSE,
+        wire.NOTIFICATION_RESPONSE,
+    }
+)
+_STATUSES = frozenset({b"I", b"T", b"E"})
 _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
 _ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 _PLAIN = _ENDS | {wire.ROW_DESCRIPTION, DATA_ROW, wire.NO_DATA}
 
+_SPLICED = _PLAIN | {
+    wire.NOTICE_RESPONSE,
+    wire.NOTIFICATION_RESPONSE,
+    wire.PARAMETER_DESCRIPTION,
+    wire.COPY_DATA,
+    wire.COPY_DONE,
+}
 _NOT_SPLICED = frozenset(
     {
         wire.ERROR_RESPONSE,

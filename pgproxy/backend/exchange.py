@@ -5,6 +5,7 @@ Sans-I/O. The connection fills it, the session empties it; its size is what stop
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -15,6 +16,8 @@ from pgproxy.wire.rows import Batch, Column
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
+MOST_ASIDE_BYTES = 1024 * 1024  # an endless RAISE NOTICE must not fill the memory
+_POSITION = re.compile("[0-9]{1,10}", re.ASCII)
 
 
 class Mode(Enum):
@@ -35,7 +38,7 @@ class ServerError(ProxyError):
             raw.get("M", ""),
             hint=raw.get("H"),
             detail=raw.get("D"),
-            position=int(raw["P"]) if raw.get("P", "").isdigit() else None,
+            position=int(raw["P"]) if _POSITION.fullmatch(raw.get("P", "")) else None,
         )
         self.raw = raw
         self.node = node
@@ -72,6 +75,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "aside_bytes",
         "asides",
         "bound",
         "broken",
@@ -103,6 +107,7 @@ class Exchange:
         self.description: tuple[Column, ...] | None = None
         self.copy_response: bytes | None = None  # what the node says of the data that it wants or gives (COPY)
         self.asides: list[bytes] = []  # whole NoticeResponses and ParameterStatuses, unless spliced
+        self.aside_bytes = 0
         self.parsed = True  # False while a ParseComplete is due
         self.suspended = False  # the portal has more rows than were asked for
         self.bound = False  # BindComplete has come
@@ -130,6 +135,12 @@ class Exchange:
         """PARSED, BOUND or ENDED."""
         if self.several:
             self.put(chunk, len(chunk))
+
+    def put_aside(self, message: bytes) -> None:
+        """Keep a message that is not part of the answer itself, as long as there are not too many."""
+        if self.aside_bytes < MOST_ASIDE_BYTES:
+            self.asides.append(message)
+            self.aside_bytes += len(message)
 
     def take(self) -> bytes | Batch | None:
         """The oldest chunk, or None when there is none now."""

@@ -17,6 +17,7 @@ Key = tuple[str, tuple[int, ...]]
 MOST_PREPARED = 200
 MOST_SEEN = 1_000
 _UNNAMED = b"\0\0"
+LONGEST_PREPARED = 64 * 1024  # characters: longer texts are parsed each time, rather than held for each connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class PreparedStatements:
     """Bounded: the least recently used statement is closed on the node with the next one that is sent."""
 
     _known: OrderedDict[Key, Opening] = field(default_factory=OrderedDict)
-    _seen: OrderedDict[Key, None] = field(default_factory=OrderedDict)
+    _seen: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes: two alike merely prepare too early
     _to_close: list[bytes] = field(default_factory=list)  # Close messages that go with the next statement
     _count: int = 0
 
@@ -80,7 +81,9 @@ class PreparedStatements:
         if known is not None:
             self._known.move_to_end(key)
             return known if not self._to_close else self._opening(known.names, key, b"")
-        if lasting or key in self._seen:
+        if len(sql) > LONGEST_PREPARED:
+            return self._opening(_UNNAMED, None, extended.parse_message("", sql, types))
+        if lasting or hash(key) in self._seen:
             names = self._prepare(key)
             return self._opening(names, key, extended.parse_message(names[1:-1].decode(), sql, types))
         self._note(key)
@@ -130,7 +133,7 @@ class PreparedStatements:
         return Opening(names, key, bool(parse), b"".join((*closes, parse)), replies, closes)
 
     def _prepare(self, key: Key) -> bytes:
-        self._seen.pop(key, None)
+        self._seen.pop(hash(key), None)
         self._count += 1
         names = b"\0pgproxy_%d\0" % self._count
         self._known[key] = Opening(names, key)
@@ -140,6 +143,6 @@ class PreparedStatements:
         return names
 
     def _note(self, key: Key) -> None:
-        self._seen[key] = None
+        self._seen[hash(key)] = None
         if len(self._seen) > MOST_SEEN:
             self._seen.popitem(last=False)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
 
+from pgproxy.cluster import node_settings
 from pgproxy.cluster.connect import connection, one_line, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
@@ -74,13 +75,15 @@ class _NodeCatalog:
     functions: Mapping[str, _Function]
     unsafe_relations: frozenset[str]
     shadowed: frozenset[str]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 async def read_facts(shard_map: ShardMap, *, skip: Collection[str] = ()) -> CatalogFacts:
     """The facts of the cluster, from the nodes that are up; `skip` names nodes known to be down.
 
     Raises ProxyError: 08006 when no node answers, or none that knows a table's columns; 42P01 when a
-    table is nowhere although every node answered; F0000 when a node is not of the shard map's engine.
+    table is nowhere although every node answered; F0000 when a node is not of the shard map's engine, or is
+    configured so that answers would not be a single server's.
     """
     names = [name for name in shard_map.nodes if name not in skip]
     answers = await asyncio.gather(
@@ -103,6 +106,7 @@ async def read_facts(shard_map: ShardMap, *, skip: Collection[str] = ()) -> Cata
 def _merge(
     shard_map: ShardMap, catalogs: Mapping[str, _NodeCatalog], failures: Mapping[str, BaseException]
 ) -> CatalogFacts:
+    _check_settings({name: catalog.settings for name, catalog in catalogs.items()})
     first = next(iter(catalogs.values()))
     functions = _merge_functions(catalog.functions for catalog in catalogs.values())
     return CatalogFacts(
@@ -119,6 +123,17 @@ def _merge(
         max_prepared_transactions=min(catalog.max_prepared_transactions for catalog in catalogs.values()),
         parameter_status=first.parameter_status,
     )
+
+
+def _check_settings(settings: Mapping[str, Mapping[str, str]]) -> None:
+    wrong = [f"node {node}: {problem}" for node, problem in node_settings.problems(settings)]
+    if wrong:
+        raise ProxyError(
+            "F0000",
+            "the nodes' settings would change answers",
+            detail="; ".join(wrong),
+            hint="Settings come from postgresql.conf, ALTER SYSTEM, ALTER DATABASE … SET and ALTER ROLE … SET.",
+        )
 
 
 def _table_facts(
@@ -212,6 +227,7 @@ async def _read_postgresql(conn: AsyncConnection, shard_map: ShardMap) -> _NodeC
         functions=_functions(await _rows(conn, _FUNCTIONS)),
         unsafe_relations=frozenset(name for (name,) in await _rows(conn, _PG_UNSAFE, *_arrays(_mapped(shard_map)))),
         shadowed=await _shadowed(conn, shard_map),
+        settings=dict(await _rows(conn, node_settings.QUERY, node_settings.NAMES)),
     )
 
 

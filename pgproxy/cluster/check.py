@@ -14,6 +14,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from pgproxy.cluster import node_settings
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.check_auth import check_authentication
 from pgproxy.cluster.connect import connection, run
@@ -51,6 +52,7 @@ class _Survey:
     columns: Mapping[Relation, Columns]
     unique_keys: Mapping[Relation, frozenset[tuple[str, ...]]]
     with_rows: frozenset[Relation]
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ async def check_nodes(shard_map: ShardMap) -> Findings:
         _check_logical_table(table, shard_map, surveys, report)
     _check_reference_tables(shard_map, surveys, report)
     _check_databases(surveys, report)
+    for node, problem in node_settings.problems({name: survey.settings for name, survey in surveys.items()}):
+        report.error(f"nodes.{node}", problem)
     if surveys:
         await _check_keys(shard_map, report)
     return Findings(tuple(report.errors), tuple(report.warnings))
@@ -270,7 +274,14 @@ async def _read(conn: AsyncConnection, shard_map: ShardMap) -> _Survey | str:
         columns=columns,
         unique_keys={relation: frozenset(keys) for relation, keys in unique_keys.items()},
         with_rows=frozenset([each for each in logical if each in columns and await _has_rows(conn, each)]),
+        settings=await _settings(conn, engine),
     )
+
+
+async def _settings(conn: AsyncConnection, engine: Engine) -> Mapping[str, str]:
+    if engine is Engine.COCKROACHDB:  # its settings are the cluster's, not a node's
+        return {}
+    return {row[0]: row[1] for row in await _rows(conn, node_settings.QUERY, node_settings.NAMES)}
 
 
 async def _has_rows(conn: AsyncConnection, relation: Relation) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pgproxy.errors import ProxyError
 from pgproxy.operators.arguments import Arguments
 from pgproxy.operators.batches import cut_batch, cut_columns
 from pgproxy.operators.inputs import Operator
@@ -60,8 +61,8 @@ class SortedInput:
             self.keys, self.rows = [], []
             return
         self.keys, self.rows = reader.read(batch.data)
-        assert not self._last or not self.keys[0] < self._last[0], "an input of a merge is not sorted"
-        assert not self.keys[-1] < self.keys[0], "an input of a merge is not sorted"
+        if (self._last and self.keys[0] < self._last[0]) or self.keys[-1] < self.keys[0]:
+            raise unsorted_input()
         self._last = self.keys[-1:]
 
     def cut(self, end: int) -> tuple[list[Any], list[bytes]]:
@@ -70,6 +71,15 @@ class SortedInput:
         if start == 0 and end == len(self.keys):
             return self.keys, self.rows
         return self.keys[start:end], self.rows[start:end]
+
+
+def unsorted_input() -> ProxyError:
+    """A node sorts otherwise than the proxy compares: an answer made of it would be wrong."""
+    return ProxyError(
+        "XX001",
+        "the rows of a node are not in the order that was asked for",
+        hint='A node may have another collation than the others, or a damaged index: "pgproxy check" compares them.',
+    )
 
 
 class SortedInputs:

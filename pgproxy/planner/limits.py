@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pglast import ast, enums
@@ -49,11 +50,32 @@ def row_limits(scope: Scope) -> RowLimits:
     return RowLimits(_bound(scope, select.limitCount), _bound(scope, select.limitOffset), removals)
 
 
+def _is_number_cast(cast: ast.TypeCast, scope: Scope) -> bool:
+    """To an integer; of a parameter, or of a constant so small that the cast cannot fail. The plan holds for that
+    constant only: another might not fit the type."""
+    if not is_own_cast(cast.typeName, INT8_OID):
+        return False
+    if isinstance(cast.arg, ast.ParamRef):
+        return True
+    if not isinstance(cast.arg, ast.A_Const):
+        return False
+    constant = cast.arg.val
+    text = constant.sval if isinstance(constant, ast.String) else str(getattr(constant, "ival", ""))
+    if text is None or not _SMALL.fullmatch(text):
+        return False
+    scope.context.pin(scope.source.literal_of(cast.arg))
+    return True
+
+
+_SMALL = re.compile("[0-9]{1,4}", re.ASCII)
+
+
 def _bound(scope: Scope, node: object) -> Bound:
     if node is None:
         return None
-    if isinstance(node, ast.TypeCast) and isinstance(node.arg, ast.ParamRef) and is_own_cast(node.typeName, INT8_OID):
-        node = node.arg  # drivers write LIMIT $1::integer
+    # Drivers write LIMIT $1::integer, and the value in its place when they bind on their side: LIMIT ('5'::int4).
+    if isinstance(node, ast.TypeCast) and _is_number_cast(node, scope):
+        node = node.arg
     value = scope.source.value_of(node)
     if value is not None:
         return LiteralRef(value)

@@ -72,12 +72,19 @@ def _reader(format_code: int, type_oid: int, key_oid: int | None) -> Callable[[b
     return _READERS.get(format_code, {}).get(type_oid)
 
 
-@lru_cache(maxsize=2_000)
 def repeated_parameters(sql: str) -> frozenset[int]:
     """The numbers of the parameters that a statement uses more than once. Without a declared type such a parameter
     gets that of its first use, so that the others may mean another value: a node should be asked for the type."""
+    return _remembered_repeated(sql) if len(sql) <= _LONGEST_REMEMBERED else _repeated(sql)
+
+
+def _repeated(sql: str) -> frozenset[int]:
     uses = Counter(token.text for token in scan_tokens(sql) if token.name == PARAMETER)
     return frozenset(int(text[1:]) for text, count in uses.items() if count > 1)
+
+
+_remembered_repeated = lru_cache(maxsize=2_000)(_repeated)
+_LONGEST_REMEMBERED = 16_384
 
 
 def _scalar(value: bytes, format_code: int, type_oid: int) -> str:

@@ -15,6 +15,7 @@ from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
+from pgproxy.planner.hard import LONGEST_RUN, refuse_hard
 from pgproxy.planner.parameters import routing_reader, routing_text
 from pgproxy.planner.plan import (
     CloseCursor,
@@ -99,6 +100,8 @@ class Planner:
         return self._plan_normalised(sql)
 
     def _plan_normalised(self, sql: str) -> Planned:
+        if len(sql) > LONGEST_RUN:
+            refuse_hard(sql)
         try:
             template = normalize(sql)
         except (ParseError, UnicodeEncodeError) as broken:
@@ -239,6 +242,8 @@ class Planner:
         extra_literals: tuple[str, ...],
     ) -> None:
         if not source.faithful:
+            if len(sql) > _LONGEST_CACHED:
+                return
             entry = CachedPlan(sql, (sql,), planned.plan, (), extra_literals, planned.default_limit)
             entry.parameters = planned.parameters
             self.cache.put((sql,), entry)
@@ -258,6 +263,8 @@ class Planner:
             holder = replace(entry, plan=None, pins=tuple(sorted(pins)))
             if known is None or known.pins != holder.pins:
                 self.cache.put(key, holder)
+            if sum(len(source.literal_texts[pin]) for pin in holder.pins) > _LONGEST_CACHED:
+                return
             key = holder.key_for(source.literal_texts)
         self.cache.put(key, entry)
 

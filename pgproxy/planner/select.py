@@ -21,6 +21,7 @@ from pgproxy.planner.choice import KeyReference, key_choice
 from pgproxy.planner.clauses import select_clauses
 from pgproxy.planner.clock_words import clock_words
 from pgproxy.planner.context import PlanningContext
+from pgproxy.planner.date_casts import check_date_casts
 from pgproxy.planner.functions import check_scatter_functions, clock_edits
 from pgproxy.planner.grouping import plan_groups
 from pgproxy.planner.limits import RowLimits, row_limits
@@ -81,6 +82,7 @@ def _plan_scatter(scope: Scope) -> Scatter:
     """The plan for several shards. Raises Refused."""
     _refuse_scatter(scope)
     check_scatter_functions(scope.select, scope.context)
+    check_date_casts(scope)
     scope = replace(scope, edits=(*scope.edits, *clock_edits(scope.select, scope.source)))
     limits = row_limits(scope)
     try:

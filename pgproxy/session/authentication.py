@@ -15,7 +15,7 @@ from typing import TypeVar
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
 from pgproxy.errors import ProtocolViolation, ProxyError
-from pgproxy.session.client import Client
+from pgproxy.session.client import LOG_IN_MESSAGE_BYTES, Client
 from pgproxy.session.services import Services
 from pgproxy.shardmap.auth_rules import TRUST_ALL, Address, AuthMethod, client_address, find_rule
 from pgproxy.wire import messages
@@ -26,7 +26,6 @@ from pgproxy.wire.startup import StartupMessage
 
 log = logging.getLogger("pgproxy.auth")
 
-MAX_MESSAGE_BYTES = 65_535  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH: whoever has not logged in gets no more memory
 
 T = TypeVar("T")
 
@@ -37,7 +36,6 @@ async def authenticate(client: Client, message: StartupMessage, services: Servic
     rules = services.shard_map.auth or TRUST_ALL
     rule = find_rule(rules, address, user, database, tls=client.tls is not None)
     attempt = _Attempt(client, user, database, services)
-    client.reader.limit(MAX_MESSAGE_BYTES)
     try:
         if rule is None:
             raise _turned_away("no authentication rule for", attempt)
@@ -49,7 +47,6 @@ async def authenticate(client: Client, message: StartupMessage, services: Servic
         log.warning("log-in refused: client %s, user %.100r, method %s: %s", client.address, user, method, reason)
         refused.severity = "FATAL"
         raise
-    client.reader.limit(services.shard_map.proxy.max_message_bytes)
     return credential
 
 
@@ -73,7 +70,7 @@ class _Attempt:
     async def answer(self, pending: Pending[T]) -> T:
         while not pending.done:
             await self.client.wait()
-            if self.client.reader.waiting_bytes > MAX_MESSAGE_BYTES:
+            if self.client.reader.waiting_bytes > LOG_IN_MESSAGE_BYTES:
                 raise ProtocolViolation("too much data before authentication")
         return pending.value
 

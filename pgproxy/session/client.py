@@ -19,7 +19,9 @@ from pgproxy.tls.engine import TlsEngine
 from pgproxy.tls.stream import TlsStream
 from pgproxy.wire.frames import FrameReader
 
+LOG_IN_MESSAGE_BYTES = 65_535  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH: until the client has logged in
 WRITE_HIGH_WATER_BYTES = 256 * 1024
+MOST_UNFLUSHED = 1_000  # answers that wait for the client's Sync; more go out before it
 READ_AHEAD_BYTES = 1024 * 1024  # unread input of a client whose statement still runs
 
 log = logging.getLogger("pgproxy.session")
@@ -41,10 +43,10 @@ class Client(asyncio.Protocol):
     Waking it once too often is harmless, so whoever may have changed a condition just calls `wake`.
     """
 
-    def __init__(self, converse: Callable[[Client], Coroutine[Any, Any, None]], max_message_bytes: int) -> None:
+    def __init__(self, converse: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
         self.address = ""
         self.started = False  # the start-up packet is through: bytes are typed messages
-        self.reader = FrameReader(max_message_bytes)
+        self.reader = FrameReader(LOG_IN_MESSAGE_BYTES)
         self.untyped = bytearray()  # the start-up packets, before `started`
         self.gone = False
         self.ended = False  # it sends no more, but may still read what it has asked for
@@ -141,8 +143,8 @@ class Client(asyncio.Protocol):
 
     @property
     def slow(self) -> bool:
-        """The client reads more slowly than we write: `drain` before there is more."""
-        return self._paused
+        """The client reads more slowly than we write, or asks for much before Sync: `drain` before there is more."""
+        return self._paused or len(self._out) > MOST_UNFLUSHED
 
     async def drain(self) -> None:
         """Flush, and wait as long as the client reads more slowly than we write."""

@@ -15,6 +15,8 @@ from pgproxy.shardmap.model import Shard
 from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, parse_row_description
 
+_LONGEST_REMEMBERED = 16 * 1024  # characters of a statement whose description is kept for others
+
 
 class Descriptions:
     """Asks on the session's own connections, under its settings and in its transaction."""
@@ -79,6 +81,6 @@ class Descriptions:
                 self._backends.give_back(connection)
             else:
                 self._transactions.leave(connection)
-        if shared:  # what a transaction has created is nobody else's yet
+        if shared and len(sql) <= _LONGEST_REMEMBERED:  # what a transaction has created is nobody else's yet
             self._services.descriptions.put(key, description)
         return description

@@ -52,6 +52,7 @@ from pgproxy.wire.sequences import BoundSequence
 __all__ = ["Extended", "Portal", "Prepared"]
 
 MOST_STATEMENTS = 10_000  # of one client
+MOST_OWED = 1_000  # replies; then those who ask are answered before they say Sync
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _LONGEST_SHORT = 16_384  # planning a longer text costs more than the short way saves
 _TAGS = {
@@ -307,7 +308,7 @@ class Extended:
             raise ProxyError("42P05", f'prepared statement "{message.name}" already exists')
         self._check_room()
         self._statements[message.name] = statement
-        self._owed.append(Owed(wire.parse_complete(), parsed=statement))
+        await self._owe(Owed(wire.parse_complete(), parsed=statement))
 
     async def bind(self, payload: bytes) -> None:
         try:
@@ -330,7 +331,7 @@ class Extended:
         self._drop_portal(message.portal)
         self._transactions.portals += 1
         portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
-        self._owed.append(Owed(wire.bind_complete(), bound=portal))
+        await self._owe(Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
@@ -338,7 +339,7 @@ class Extended:
             await self._describe_cursor(message.name)
             return
         find = self._portal if message.kind == wire.PORTAL else self._statement
-        self._owed.append(Owed(b"", described=find(message.name)))
+        await self._owe(Owed(b"", described=find(message.name)))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
@@ -371,7 +372,7 @@ class Extended:
             self._drop_portal(message.name)
         else:
             self._statements.pop(message.name, None)  # to close what does not exist is no error
-        self._owed.append(Owed(wire.close_complete()))
+        await self._owe(Owed(wire.close_complete()))
 
     async def flush(self) -> None:
         await self._settle()
@@ -592,6 +593,11 @@ class Extended:
         return self._services.planner().bound(statement.planned, bind.values, formats, known)
 
     # What is owed
+
+    async def _owe(self, item: Owed) -> None:
+        self._owed.append(item)
+        if len(self._owed) > MOST_OWED:
+            await self._settle()
 
     def _take_owed(self, portal: Portal) -> list[Owed]:
         """What waits last and is for this portal and its statement, to be sent with its answer."""

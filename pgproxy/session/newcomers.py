@@ -17,6 +17,10 @@ class Newcomers:
     def __len__(self) -> int:
         return len(self._hosts)
 
+    @property
+    def full(self) -> bool:
+        return len(self._hosts) >= self._limit
+
     def enter(self, client: Client) -> bool:
         """False when there is no room."""
         host = client.address.rpartition(":")[0]

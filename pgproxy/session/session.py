@@ -27,6 +27,7 @@ log = logging.getLogger("pgproxy.session")
 T = TypeVar("T")
 
 _LENGTH = Struct("!I").unpack_from
+MESSAGES_IN_A_ROW = 50
 _UNNAMED = Identity("", "", "", admin=False)
 
 
@@ -51,6 +52,7 @@ class Session:
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._started_at = 0.0
         self.backends.pins.pid = pid
+        self._in_a_row = 0  # messages since the client was last waited for
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
@@ -115,6 +117,7 @@ class Session:
         if not identity.admin and services.shard_map.cluster.as_client:
             self.backends.pools = services.enter_pools(credential)
             self.backends.node_user = self._entered_as = credential.user
+        client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
         parameters = await take_settings(message, identity, self.backends, services)
         self.identity = identity
         self.backends.reported.values = parameters
@@ -145,6 +148,9 @@ class Session:
                     return
                 await self._rest()
                 continue
+            self._in_a_row += 1
+            if self._in_a_row > MESSAGES_IN_A_ROW:
+                await self._let_others()
             kind, payload = frame
             if kind == messages.QUERY:
                 if not self._skip_to_sync:
@@ -162,9 +168,18 @@ class Session:
         else:
             raise ProtocolViolation(f"invalid frontend message type {kind}")
 
+    async def _let_others(self) -> None:
+        """A client that sends without pause is answered without pause only so long: others have their turn."""
+        self._in_a_row = 0
+        turn = _Turn(self.client)
+        self._services.loop.call_soon(turn.come)
+        while not turn.has_come:
+            await self.client.wait()
+
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
         self._look_at_nodes()
+        self._in_a_row = 0
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
@@ -429,6 +444,18 @@ class Session:
             self.backends.pins.deliver()
         self.client.send(messages.ready_for_query(self.transactions.status))
         self.client.flush()
+
+
+class _Turn:
+    """Comes when the event loop has gone round once."""
+
+    def __init__(self, client: Client) -> None:
+        self.has_come = False
+        self._client = client
+
+    def come(self) -> None:
+        self.has_come = True
+        self._client.wake()
 
 
 async def _refuse_admin() -> None:

@@ -7,6 +7,7 @@ from typing import cast
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.errors import ProtocolViolation
 from pgproxy.operators.source import Batch
 from pgproxy.session.client import Client
 from pgproxy.wire.rows import Column
@@ -31,7 +32,8 @@ class ExchangeSource:
             await self._client.wait()
         if exchange.description is None:
             self._raise_error()
-        assert exchange.description is not None, "a statement that returns no rows was sent to an operator"
+        if exchange.description is None:  # operators are given statements that return rows only
+            raise ProtocolViolation("a node described no rows")
         return exchange.description
 
     async def next_batch(self) -> Batch | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from struct import error as StructError  # noqa: N812
 from typing import Any, cast
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
-from pgproxy.errors import ProxyError, Refused
+from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
@@ -59,6 +61,8 @@ from pgproxy.wire import messages
 from pgproxy.wire.extended import portal_suspended
 from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
+
+log = logging.getLogger("pgproxy.session")
 
 QUERY_PLAN = (Column("QUERY PLAN"),)
 
@@ -414,6 +418,10 @@ class Statements:
                 count += batch.count
                 client.send(batch.data if as_copy is None else as_copy.rows(batch))
                 await client.drain()
+        except (StructError, ValueError, IndexError, ProtocolViolation) as unreadable:
+            # Operators trust the nodes' rows: to check each of them would cost more than to merge them.
+            log.warning("a node sent rows that cannot be read", exc_info=unreadable)
+            raise ProxyError("08006", "a node sent rows that cannot be read") from unreadable
         finally:
             top.close()
         self._services.metrics.rows += count

@@ -12,6 +12,7 @@ from pgproxy.wire.rows import DATA_ROW
 
 _LENGTH = Struct("!I").unpack_from
 HEADER_BYTES = 5
+_SMALL_BYTES = 4_096  # a piece that is no object of its own: one byte would take forty
 
 
 class Reassembler:
@@ -43,7 +44,10 @@ class Reassembler:
     def feed(self, data: bytes) -> bytes | None:
         if not self._pieces:
             return data
-        self._pieces.append(data)
+        if len(self._pieces[-1]) < _SMALL_BYTES:
+            self._pieces[-1] += data
+        else:
+            self._pieces.append(data)
         self._missing -= len(data)
         if self._missing > 0:
             return None
@@ -61,16 +65,16 @@ class FrameReader:
     """Cuts the client's byte stream into typed messages, none larger than `max_message_bytes`.
 
     A length below 4 or above the limit raises ProtocolViolation as soon as the header is there, before
-    any more of the payload is kept.
+    any more of the payload is kept. The limit may be changed at any time.
     """
 
-    __slots__ = ("_at", "_buffer", "_max_length", "_waiting")
+    __slots__ = ("_at", "_buffer", "_waiting", "max_message_bytes")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._waiting = Reassembler()
         self._buffer = b""
         self._at = 0
-        self._max_length = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     def feed(self, data: bytes) -> None:
         if self._waiting.holds:
@@ -80,10 +84,6 @@ class FrameReader:
             data = whole
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
-
-    def limit(self, max_message_bytes: int) -> None:
-        """From now on no message may be larger than this."""
-        self._max_length = max_message_bytes
 
     @property
     def next_kind(self) -> int | None:
@@ -122,10 +122,6 @@ class FrameReader:
         """Whole messages up to this offset have been taken."""
         self._at = end
 
-    @property
-    def max_message_bytes(self) -> int:
-        return self._max_length
-
     def take(self) -> tuple[int, bytes] | None:
         """The next whole message as (type byte, payload), or None until more is fed."""
         buffer, at = self._buffer, self._at
@@ -137,8 +133,8 @@ class FrameReader:
         length: int = _LENGTH(buffer, at + 1)[0]
         if length < 4:
             raise ProtocolViolation("invalid message length")
-        if length > self._max_length:
-            raise ProtocolViolation(f"message of {length} bytes exceeds the limit of {self._max_length}")
+        if length > self.max_message_bytes:
+            raise ProtocolViolation(f"message of {length} bytes exceeds the limit of {self.max_message_bytes}")
         end = at + 1 + length
         if end > len(buffer):
             self._keep(end - len(buffer))

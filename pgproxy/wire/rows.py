@@ -87,10 +87,13 @@ def split_rows(data: bytes) -> list[bytes]:
     """Each DataRow message of a batch, whole, as its own bytes."""
     rows = []
     at, end = 0, len(data)
-    while at < end:
-        following = at + 1 + _UINT32(data, at + 1)[0]
-        rows.append(data[at:following])
-        at = following
+    try:
+        while at < end:
+            following = at + 1 + _UINT32(data, at + 1)[0]
+            rows.append(data[at:following])
+            at = following
+    except error as broken:
+        raise ProtocolViolation("malformed DataRow") from broken
     return rows
 
 
@@ -98,14 +101,17 @@ def fields_of(row: bytes) -> list[bytes | None]:
     """The fields of one DataRow message, None for NULL."""
     fields: list[bytes | None] = []
     at, end = 7, len(row)
-    while at < end:
-        size = _INT32(row, at)[0]
-        at += 4
-        if size < 0:
-            fields.append(None)
-        else:
-            fields.append(row[at : at + size])
-            at += size
+    try:
+        while at < end:
+            size = _INT32(row, at)[0]
+            at += 4
+            if size < 0:
+                fields.append(None)
+            else:
+                fields.append(row[at : at + size])
+                at += size
+    except error as broken:
+        raise ProtocolViolation("malformed DataRow") from broken
     return fields
 
 

@@ -36,6 +36,10 @@ class Mode(Enum):
     BOUND = "extended bound"  # as text, and constants of WHERE become parameters without a declared type
 
 
+# What every statement is sent in; BOUND is another statement.
+MODES = (Mode.SIMPLE, Mode.TEXT, Mode.BINARY)
+
+
 class Verdict(Enum):
     AGREED = "agreed"
     REFUSED = "refused"
@@ -170,8 +174,18 @@ def _answer(result: PGresult) -> Answer:
         )
         for i in width
     )
-    rows = tuple(tuple(result.get_value(n, i) for i in width) for n in range(result.ntuples))
+    rows = tuple(tuple(_one_nan(result.get_value(n, i), columns[i]) for i in width) for n in range(result.ntuples))
     return Answer(columns, rows, (result.command_status or b"").decode())
+
+
+def _one_nan(value: bytes | None, column: ResultColumn) -> bytes | None:
+    """A binary NaN without its sign: in PostgreSQL it is what the processor left there, and text does not show it."""
+    if column.format and value in _NEGATIVE_NANS.get(column.type_oid, ()):
+        return bytes([value[0] & 0x7F]) + value[1:]
+    return value
+
+
+_NEGATIVE_NANS = {FLOAT4: (b"\xff\xc0\0\0",), FLOAT8: (b"\xff\xf8\0\0\0\0\0\0",)}
 
 
 def compare(statement: Statement, proxy: Server, reference: Server) -> Comparison:

@@ -104,7 +104,7 @@ def test_ready_when_every_needed_input_is() -> None:
 
 
 def test_unsorted_input_is_our_own_bug() -> None:
-    with pytest.raises(AssertionError, match="not sorted"):
+    with pytest.raises(ProxyError, match="not in the order"):
         run(MergeSort((SortKey(0),)), [FakeSource(ISBN, rows_of("3", "4", "1")), FakeSource(ISBN, rows_of("9", "9"))])
 
 

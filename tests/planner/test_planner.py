@@ -68,6 +68,9 @@ def test_several_statements(planner: Planner, sql: str, statements: tuple[tuple[
         ("select 1" + " union select 1" * 50_000, "54001", "stack depth limit exceeded", None),
         ("create view v as select 1" + " union select 1" * 50_000, "54001", "stack depth limit exceeded", None),
         ("create view v as select 1" + "+1" * 100_000, "54001", "stack depth limit exceeded", None),
+        ("select " + "+" * 100_000 + "1", "54001", "statement too complex", None),
+        ("select 1 " + "/*" * 50_000 + "*/" * 50_000, "54001", "statement too complex", None),
+        ("select a" + ",a" * 500_000, "54001", "statement too complex: 1000008 characters besides quoted texts", None),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -77,6 +80,19 @@ def test_what_no_server_would_parse(
     with pytest.raises(ProxyError) as caught:
         planner.plan(sql)
     assert (caught.value.sqlstate, caught.value.message, caught.value.position) == (sqlstate, message, position)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select '" + "=" * 2_000_000 + "'",
+        "select $a$" + "/*" * 2_000 + "$a$ -- " + "-" * 2_000,
+        "select * from books where isbn in (" + ",".join(f"${number}" for number in range(1, 30_000)) + ")",
+    ],
+    ids=lambda sql: sql[:20],
+)
+def test_long_texts_are_planned(planner: Planner, sql: str) -> None:
+    assert isinstance(planner.plan(sql).plan, ToNode | Sharded)
 
 
 @pytest.mark.parametrize(

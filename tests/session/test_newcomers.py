@@ -12,7 +12,7 @@ async def _nothing(client: Client) -> Any: ...
 
 
 def _client(address: str) -> Client:
-    client = Client(_nothing, 1)
+    client = Client(_nothing)
     client.address = address
     return client
 
@@ -24,7 +24,9 @@ def test_limits() -> None:
     assert newcomers.enter(two)
     assert not newcomers.enter(three)
     newcomers.leave(three)  # which never entered
+    assert not newcomers.full
     assert newcomers.enter(other)
+    assert newcomers.full
     assert not newcomers.enter(_client("10.0.0.9:1"))
     newcomers.leave(one)
     newcomers.leave(one)

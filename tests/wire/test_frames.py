@@ -84,6 +84,15 @@ def test_reassembler_gives_all_once_enough_has_come() -> None:
     assert waiting.feed(b"h") == b"h"
 
 
+def test_single_bytes_are_joined_as_they_come() -> None:
+    waiting = Reassembler()
+    waiting.keep(b"x", missing=20_000)
+    for _ in range(19_999):
+        assert waiting.feed(b"y") is None
+    assert len(waiting._pieces) < 10
+    assert waiting.feed(b"z") == b"x" + b"y" * 19_999 + b"z"
+
+
 @pytest.mark.parametrize("length", [0, 1, 3, 101, 2**31, 2**32 - 1])
 def test_a_bad_length_is_refused_with_the_header(length: int) -> None:
     reader = FrameReader(100)

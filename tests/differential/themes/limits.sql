@@ -34,7 +34,16 @@ SELECT isbn FROM books ORDER BY isbn, branch LIMIT '-0x2'
 SELECT isbn FROM books ORDER BY isbn, branch LIMIT '2' '3'
 ! SELECT isbn FROM books ORDER BY isbn, branch LIMIT 1+1
 SELECT isbn FROM books ORDER BY isbn, branch LIMIT (2)
-! SELECT isbn FROM books ORDER BY isbn, branch LIMIT 2::int
+SELECT isbn FROM books ORDER BY isbn, branch LIMIT 2::int
+SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('5'::int4)
+SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('3'::int4) OFFSET ('2'::int8)
+SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('0007'::int2)
+SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('5'::int4)
+! SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('99999999999'::int4)
+! SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('70000'::int2)
+! SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('x'::int4)
+! SELECT isbn FROM books ORDER BY isbn, branch LIMIT (''::int4)
+! SELECT isbn FROM books ORDER BY isbn, branch LIMIT ('-1'::int4)
 ! SELECT isbn FROM books ORDER BY isbn, branch LIMIT true
 ! SELECT isbn FROM books ORDER BY isbn, branch LIMIT isbn
 SELECT isbn FROM books ORDER BY isbn, branch LIMIT NULL OFFSET NULL

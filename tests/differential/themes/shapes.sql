@@ -28,10 +28,10 @@ SELECT count(*) FROM nulls HAVING 1
 SELECT to_json(k) FROM nulls ORDER BY k
 SELECT json_build_object('k', k)::text FROM nulls ORDER BY k
 SELECT ARRAY[k] FROM nulls ORDER BY k
-SELECT ROW(k, v) FROM nulls ORDER BY k, v
+!binary SELECT ROW(k, v) FROM nulls ORDER BY k, v
 ! SELECT k, v FROM nulls ORDER BY (k, v)
 ! SELECT DISTINCT ARRAY[v] FROM nulls
-SELECT v::money FROM nulls ORDER BY k
+!binary SELECT v::money FROM nulls ORDER BY k
 ! SELECT v::money FROM nulls ORDER BY 1
 ! SELECT max(v::money) FROM nulls
 SELECT k::oid FROM nulls ORDER BY 1

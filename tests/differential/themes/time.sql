@@ -28,3 +28,24 @@ SELECT pg_typeof(now()), pg_typeof(current_date), pg_typeof(localtime(2)), pg_ty
 SELECT now() IS NULL, coalesce(now(), now()) IS NULL FROM books LIMIT 1
 SELECT count(*) FROM books WHERE updated_at < now() AND updated_at < current_date + 1
 SELECT date_trunc('day', now()) = date_trunc('day', now()) FROM nulls
+# Text that may say 'now', cast to a date.
+! SELECT count(*) FROM books WHERE ('no' || 'w')::date = current_date
+! SELECT book_name::date FROM books WHERE book_name = 'now'
+! SELECT v FROM kvc WHERE k::timestamptz < now()
+! SELECT date(book_name) FROM books WHERE isbn = 1
+! SELECT 'nowhere'::varchar(3)::date FROM books LIMIT 1
+! SELECT coalesce(NULL, lower('NOW'))::timestamp FROM books LIMIT 1
+! SELECT (CASE WHEN isbn > 0 THEN substr('nowx', 1, 3) END)::date FROM books LIMIT 1
+! SELECT ARRAY['n' || 'ow']::date[] FROM books LIMIT 1
+! SELECT ('[no' || 'w,]')::tstzrange FROM books LIMIT 1
+SELECT book_name::date FROM books WHERE branch = 'west' AND isbn = 1
+SELECT count(*) FROM books WHERE updated_at::date < current_date + 1
+SELECT date(updated_at) < now() FROM books ORDER BY isbn, branch LIMIT 3
+SELECT date_trunc('month', updated_at)::date < now() FROM books ORDER BY isbn, branch LIMIT 3
+SELECT (updated_at AT TIME ZONE 'UTC')::date < now() FROM books ORDER BY isbn, branch LIMIT 3
+SELECT count(*) FROM books WHERE (updated_at + interval '1 day')::date > '2000-01-01'::date
+SELECT count(*) FROM books WHERE now()::date >= current_date::text::date
+SELECT max(updated_at)::date > '2000-01-01' FROM books
+SELECT count(*) FROM books WHERE coalesce(updated_at, now())::date > '2000-01-01'
+SELECT to_date('2020-01-01', 'YYYY-MM-DD')::timestamp FROM books LIMIT 1
+SELECT count(*) FROM books WHERE '2020-01-01'::text::date < updated_at

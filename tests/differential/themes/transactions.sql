@@ -31,6 +31,7 @@ INSERT INTO nulls VALUES (903, 1)
 ROLLBACK
 BEGIN; SET LOCAL extra_float_digits = 3; SELECT f FROM nulls ORDER BY f, k; COMMIT
 BEGIN; SAVEPOINT s; SELECT nothing FROM nulls; ROLLBACK TO s; SELECT count(*) FROM nulls; COMMIT
+ROLLBACK
 BEGIN; SAVEPOINT "Mixed S"; ROLLBACK TO "Mixed S"; RELEASE "Mixed S"; COMMIT
 BEGIN; SAVEPOINT s; SET TimeZone = 'Asia/Tokyo'; ROLLBACK TO s; SHOW TimeZone; COMMIT; SHOW TimeZone
 BEGIN; SET TimeZone = 'Asia/Tokyo'; ROLLBACK; SHOW TimeZone
@@ -45,9 +46,9 @@ SELECT * FROM kvc ORDER BY k COLLATE "C"
 SELECT * FROM kvc WHERE k = 'ab' FOR NO KEY UPDATE OF kvc NOWAIT
 SELECT * FROM kvc q WHERE k = 'ab' FOR UPDATE OF q SKIP LOCKED
 SELECT * FROM kvc q, branches b WHERE k = 'ab' AND n = 1 FOR UPDATE OF q
-SELECT * FROM branches FOR UPDATE OF branches
-INSERT INTO kvc VALUES ('ab', 1) ON CONFLICT DO NOTHING RETURNING tableoid
+! SELECT * FROM branches FOR UPDATE OF branches
+! INSERT INTO kvc VALUES ('ab', 1) ON CONFLICT DO NOTHING RETURNING tableoid
 INSERT INTO kvc VALUES ('ab', 1) ON CONFLICT (k) DO UPDATE SET v = 2 RETURNING (xmax = 0)
-UPDATE kvc SET v = 2 WHERE k = 'ab' RETURNING kvc
+! UPDATE kvc SET v = 2 WHERE k = 'ab' RETURNING kvc
 UPDATE kvc SET v = 2 WHERE k = 'ab' RETURNING old.v, new.v
 UPDATE "Odd Books" SET key = 3 WHERE "Key" = 'W' RETURNING "Odd Books", "Odd Books"."Odd Books"
