@@ -277,8 +277,8 @@ def _counters(kind: type[Metrics | NodeMetrics], apart: frozenset[str]) -> tuple
     return tuple(name for name in kind.__slots__ if name not in apart)
 
 
-_PROXY_COUNTERS = _counters(Metrics, frozenset({"errors", "latency", "nodes", "started_monotonic"}))
-_NODE_COUNTERS = _counters(NodeMetrics, frozenset({"latency"}))
+_PROXY_COUNTERS = _counters(Metrics, frozenset({"errors", "here", "nodes", "scattered", "started_monotonic"}))
+_NODE_COUNTERS = (*_counters(NodeMetrics, frozenset({"routed", "to_node"})), "statements")
 
 
 def _quantiles(latency: Histogram, node: str | None) -> Iterator[Row]:

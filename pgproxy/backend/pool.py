@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.metrics import Figures
 from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
 
 log = logging.getLogger("pgproxy.backend")
@@ -80,6 +81,7 @@ class NodePool:
         self.node = node
         self.settings = settings
         self.counts = PoolCounts()
+        self.routed = Figures()  # of the statements that went to one shard here
         self._cluster = cluster
         self._loop = loop
         self._on_failure = on_failure

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pgproxy.metrics import Figures
 from pgproxy.planner.plan import Plan
 from pgproxy.planner.template import Extract, Pieces, compile_extract, exact_literals, never
 
@@ -31,6 +32,7 @@ class CachedPlan:
     extract: Extract = never
     calls: int = 1
     calls_when_swept: int = 1
+    figures: Figures = field(default_factory=Figures)
 
     def literals_of(self, sql: str) -> tuple[str, ...] | None:
         """The constants of a text with this template, None if it only looks alike; later calls are faster."""
@@ -51,6 +53,7 @@ class PlanUse:
     template: str
     calls: int
     way: str
+    figures: Figures
 
 
 class PlanCache:

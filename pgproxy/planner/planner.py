@@ -85,7 +85,9 @@ class Planner:
                 assert cached.plan is not None
                 if cached.extra_literals:
                     return _planned(cached, found.groups())
-                return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
+                return Planned(
+                    cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices, 0, cached.figures
+                )
         return self._plan_normalised(sql)
 
     def _plan_normalised(self, sql: str) -> Planned:
@@ -135,7 +137,8 @@ class Planner:
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""
         return tuple(
-            PlanUse(cached.template, cached.calls, _WAYS.get(type(cached.plan), "")) for cached in self.cache.entries()
+            PlanUse(cached.template, cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
+            for cached in self.cache.entries()
         )
 
     def _plan_slowly(self, sql: str, template: str, cached: CachedPlan | None) -> Planned:
@@ -222,6 +225,7 @@ class Planner:
         if not source.faithful:
             entry = CachedPlan(sql, (sql,), planned.plan, (), extra_literals, planned.default_limit)
             entry.parameters = planned.parameters
+            planned.figures = entry.figures
             self.cache.put((sql,), entry)
             return
         spans = [(literal_start + start, end + start) for literal_start, end in source.literals]
@@ -235,6 +239,7 @@ class Planner:
             template, pieces_between(sql, spans), planned.plan, (), extra_literals, planned.default_limit
         )
         entry.parameters = planned.parameters
+        planned.figures = entry.figures
         if pins:
             holder = replace(entry, plan=None, pins=tuple(sorted(pins)))
             if known is None or known.pins != holder.pins:
@@ -272,7 +277,7 @@ def _planned(cached: CachedPlan, constants: tuple[str, ...]) -> Planned:
     """A known plan with the constants of one text; its parameters' values are not known yet."""
     assert cached.plan is not None
     arguments = Arguments(constants + cached.extra_literals)
-    return Planned(cached.plan, arguments, cached.default_limit, cached.notices, cached.parameters)
+    return Planned(cached.plan, arguments, cached.default_limit, cached.notices, cached.parameters, cached.figures)
 
 
 def _unknown(parameters: int) -> tuple[str, ...]:

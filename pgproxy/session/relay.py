@@ -6,6 +6,8 @@ anything else that happens on the way the conversation takes over and ends the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.backend.pool import Lease, NodePool
@@ -19,7 +21,7 @@ from pgproxy.shardmap.model import Shard
 class Relay:
     """At most one statement. `active` while it is under way; `stopped` when the conversation must end it.
 
-    `on_answered` is called once the client has its answer.
+    `on_answered` is given the answer once the client has it.
     """
 
     __slots__ = (
@@ -49,7 +51,7 @@ class Relay:
         self.connection: BackendConnection | None = None
         self.exchange: Exchange | None = None
         self.error: ProxyError | None = None
-        self.on_answered = _nobody
+        self.on_answered: Callable[[bytes], None] = _nobody
         self._client = client
         self._backends = backends
         self._lease: Lease | None = None
@@ -112,7 +114,7 @@ class Relay:
         self.connection = None
         del self._backends.held[connection]
         self.pool.release(connection)
-        self.on_answered()
+        self.on_answered(answer)
 
     def handed_over(self, exchange: Exchange) -> None:
         """The answer is not that simple: from here on it is an exchange like any other."""
@@ -143,7 +145,7 @@ class Relay:
             self.pool.withdraw(lease)
 
 
-def _nobody() -> None:
+def _nobody(_answer: bytes) -> None:
     """Until the session says who wants to know."""
 
 

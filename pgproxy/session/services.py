@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure
-from pgproxy.metrics import Metrics
+from pgproxy.metrics import Figures, Metrics
 from pgproxy.planner.planner import Planner
 from pgproxy.session.description import Description, DescriptionKey
 from pgproxy.session.recent import Recent
@@ -34,6 +34,13 @@ class Services(Protocol):
     def draining(self) -> bool:
         """SIGTERM came: sessions end as soon as they are idle."""
         ...
+
+    @property
+    def slow_us(self) -> int:
+        """A statement that takes longer is told to `slow`."""
+        ...
+
+    def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None: ...
 
     def planner(self) -> Planner:
         """Raises 57P03 while the catalog could not be read yet."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from struct import Struct
+from time import monotonic
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
+from pgproxy.metrics import count, rows_of_answer
 from pgproxy.planner.plan import Planned, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
@@ -44,7 +46,7 @@ class Session:
         self._authenticator = authenticator
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
-        self._started_at = 0.0
+        self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
@@ -172,7 +174,7 @@ class Session:
         if data[0] != messages.QUERY or not _is_whole(data) or data.find(0, 5) != end - 1:
             return False
         services = self._services
-        started_at = services.loop.time()
+        started_at = monotonic()
         try:
             planned = services.planner().plan(data[5:-1].decode())
             plan = planned.plan
@@ -196,11 +198,14 @@ class Session:
         self._relay.start(planned, plan, shard, services.pools[shard.node])
         return True
 
-    def _relay_answered(self) -> None:
-        services, client = self._services, self.client
+    def _relay_answered(self, answer: bytes) -> None:
+        services, client, relay = self._services, self.client, self._relay
         self.active = False
         services.metrics.route += 1
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        took_us = int((monotonic() - self._started_at) * 1e6)
+        count(relay.pool.routed, relay.planned.figures, took_us, rows_of_answer(answer))
+        if took_us > services.slow_us:
+            services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
         if client.reader.empty and not client.slow and not services.draining:
             client.shortcut = self._take_shortcut
@@ -221,10 +226,11 @@ class Session:
 
     async def _query(self, payload: bytes) -> None:
         services = self._services
-        self._started_at = services.loop.time()
+        self._started_at = monotonic()
         self.statements += 1
         self.active = True
         self.backends.begin_statement()
+        self._runner.ran = None
         planned, self._planned = self._planned, None
         await self._attempt(self._extended.before_query())
         if self._skip_to_sync:
@@ -233,6 +239,7 @@ class Session:
             sql = messages.parse_query(payload)
             if self.identity.admin:
                 services.metrics.local += 1
+                self._runner.ran, self._runner.planned = services.metrics.here, None
                 self.client.send(services.admin(sql))
             else:
                 await self._run(planned or self._plan(sql))
@@ -243,10 +250,21 @@ class Session:
         self._end_statement()
 
     def _end_statement(self) -> None:
-        services = self._services
         self.active = False
         self._send_ready()
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        self._count()
+
+    def _count(self) -> None:
+        """A statement has ended well, if it has run at all."""
+        runner, services = self._runner, self._services
+        if runner.ran is None:
+            return
+        figures = None if runner.planned is None else runner.planned.figures
+        took_us = int((monotonic() - self._started_at) * 1e6)
+        count(runner.ran, figures, took_us, runner.rows)
+        if took_us > services.slow_us:
+            services.slow(runner.ran, figures, took_us, self.client.address)
+        runner.ran = None
 
     async def _run(self, planned: Planned) -> None:
         if isinstance(planned.plan, Several):
@@ -265,6 +283,8 @@ class Session:
                 if error.position is not None:
                     error.position += offset
                 raise
+            self._count()
+            self._started_at = monotonic()
             await self.client.drain()
         await self.transactions.end_implicit()
 
@@ -280,9 +300,10 @@ class Session:
         """A message of the extended protocol. After an error everything up to Sync is skipped."""
         if self._skip_to_sync:
             return
-        self._started_at = self._services.loop.time()
+        self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()
+        self._runner.ran = None
         if self.identity.admin:
             await self._attempt(_refuse_admin())
         else:
@@ -302,9 +323,8 @@ class Session:
             await self._failed(await self._extended.abandon(error))
 
     def _end_execute(self) -> None:
-        services = self._services
         self.statements += 1
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        self._count()
 
     async def _sync(self, _payload: bytes) -> None:
         if not self._skip_to_sync:
@@ -331,8 +351,19 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
+        self._count_failure(error)
         self._send_error(error)
         await self.transactions.fail()
+
+    def _count_failure(self, error: ProxyError) -> None:
+        runner = self._runner
+        if runner.ran is not None:
+            runner.ran.failed(error.sqlstate)
+            if runner.planned is not None and runner.planned.figures is not None:
+                runner.planned.figures.failed(error.sqlstate)
+            runner.ran = None
+        elif not isinstance(error, Refused):
+            self._services.metrics.unplanned += 1
 
     def _send_error(self, error: ProxyError) -> None:
         self._services.metrics.count_error(error.sqlstate)
