@@ -80,9 +80,10 @@ def quantile_us(buckets: Sequence[int], fraction: float) -> float | None:
 
 class Figures(Histogram):
     """What became of some statements: those of one way on one node, or those of one template. The latencies are
-    those of statements that went well; `rows` were sent or affected."""
+    those of statements that went well; `rows` were sent or affected. A template's `ran` are the figures of the way
+    that it took last."""
 
-    __slots__ = ("cancelled", "errors", "rows", "total_us")
+    __slots__ = ("cancelled", "errors", "ran", "rows", "total_us")
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +91,12 @@ class Figures(Histogram):
         self.rows = 0
         self.errors = 0
         self.cancelled = 0
+        self.ran: Figures | None = None
+
+    @property
+    def mean_us(self) -> float | None:
+        calls = self.count
+        return self.total_us / calls if calls else None
 
     def succeeded(self, microseconds: int, rows: int) -> None:
         count(self, None, microseconds, rows)
@@ -115,10 +122,11 @@ def count(ran: Figures, template: Figures | None, microseconds: int, rows: int) 
         template.buckets[bucket] += 1
         template.total_us += microseconds
         template.rows += rows
+        template.ran = ran
 
 
 def rows_of_answer(answer: bytes) -> int:
-    """How many rows a whole answer, CommandComplete and ReadyForQuery its last messages, says it has sent or affected."""
+    """How many rows were sent or affected, by the CommandComplete before the ReadyForQuery that ends an answer."""
     if answer.endswith(_ONE_ROW):
         return 1
     return rows_of_tag(answer[-LONGEST_TAG_BYTES:-7])
@@ -128,8 +136,6 @@ def rows_of_tag(end: bytes) -> int:
     """The number at the end of a tag; 0 for tags without one."""
     number = end[end.rfind(b" ") + 1 :]
     return int(number) if number.isdigit() else 0
-
-
 
 
 class NodeMetrics:
@@ -231,6 +237,10 @@ class Metrics:
             yield "node", name, node.to_node
         yield "scatter", "several", self.scattered
         yield "local", "", self.here
+
+    def way_of(self, ran: Figures | None) -> tuple[str, str]:
+        """The way and node that these are the figures of; empty if of none."""
+        return next(((way, node) for way, node, figures in self.ways if figures is ran), ("", ""))
 
     @property
     def latency(self) -> Histogram:

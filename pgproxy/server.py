@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import pgproxy
+from pgproxy.front_door import FrontDoor
+from pgproxy.http.server import HttpServer, PortTaken
 from pgproxy.shardmap.model import ShardMap
-from pgproxy.worker import Worker
+from pgproxy.worker import Worker, WorkerView
 
 log = logging.getLogger("pgproxy.server")
 
@@ -28,6 +30,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
     worker = Worker(shard_map, loop)
+    http = _http(worker)
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False
@@ -42,16 +45,32 @@ async def serve(
         await worker.start()
         await server.start_serving()
         _log_start(server.sockets, shard_map, config_path)
+        if http is not None:
+            await http.start()
         on_ready()
         async with asyncio.TaskGroup() as tasks:
             facts = tasks.create_task(worker.keep_facts_fresh())
             await stop.wait()
             facts.cancel()
         await _shut_down(worker, server, enough)
+    except PortTaken as taken:
+        log.error("%s", taken)
+        return 1
     finally:
         server.close()
+        if http is not None:
+            await http.stop()
         await worker.stop()
     return 0
+
+
+def _http(worker: Worker) -> HttpServer | None:
+    settings = worker.shard_map.http
+    if not settings.enabled:
+        return None
+    http = HttpServer(settings, WorkerView(worker), FrontDoor(worker, settings.default_limit))
+    worker.heartbeats.on_change(lambda _state: http.live.node_changed())
+    return http
 
 
 async def _shut_down(worker: Worker, server: asyncio.Server, enough: asyncio.Event) -> None:

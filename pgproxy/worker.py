@@ -8,23 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView
+from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolView, SlowStatement
 from pgproxy.backend.pool import NodePool
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.metrics import Metrics
+from pgproxy.logs import without_secrets
+from pgproxy.metrics import Figures, Metrics
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
 from pgproxy.session.recent import Recent
+from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
@@ -38,6 +41,8 @@ FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
 UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
+SLOW_REMEMBERED = 100
+_NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
@@ -54,6 +59,11 @@ class Worker:
             name: NodePool(node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect)
             for name, node in shard_map.nodes.items()
         }
+        for name, pool in self.pools.items():
+            pool.routed = self.metrics.nodes[name].routed
+        self._logged = shard_map.proxy.log_statements
+        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+        self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
         self.sessions: dict[int, Session] = {}
         self._on_empty: Callable[[], None] = lambda: None
         self._number = number
@@ -114,11 +124,15 @@ class Worker:
         return Client(self._converse, self.shard_map.proxy.max_message_bytes)
 
     async def _converse(self, client: Client) -> None:
+        await self.converse(client, self)
+
+    async def converse(self, client: Client, services: Services) -> None:
+        """One client's session from start to end."""
         if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS:
             client.abort()
             return
         pid = self._new_pid()
-        session = Session(client, self, TrustAuthenticator(), pid, secrets.token_bytes(4))
+        session = Session(client, services, TrustAuthenticator(), pid, secrets.token_bytes(4))
         self.sessions[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
@@ -158,6 +172,43 @@ class Worker:
         if not session.ready:
             session.client.abort()
             session.client.wake()
+
+    def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
+        self.note_slow(ran, self._planner, template, microseconds, client)
+
+    @property
+    def logs_statements(self) -> bool:
+        return self._logged == "all"
+
+    def log_statement(self, sql: str, client: str) -> None:
+        log.info("statement", extra={"client": client, "statement": without_secrets(sql)})
+
+    def log_error(self, error: ProxyError, client: str, sql: str) -> None:
+        """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
+        ours = error.severity == "FATAL" or error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT
+        if not ours and self._logged == "none":
+            return
+        facts = {"client": client, "node": getattr(error, "node", ""), "sqlstate": error.sqlstate}
+        if self._logged != "none":
+            facts["statement"] = without_secrets(sql)
+        log.log(logging.WARNING if ours else logging.INFO, "%s: %s", error.severity, error.message, extra=facts)
+
+    def note_slow(
+        self, ran: Figures, planner: Planner | None, template: Figures | None, microseconds: int, client: str
+    ) -> None:
+        """Remember and log a slow statement, by its template: constants may be secrets."""
+        way, node = self.metrics.way_of(ran)
+        text = "" if planner is None or template is None else planner.template_of(template)
+        text = text or "(a statement that is not kept)"
+        self.slow_statements.append(SlowStatement(time.time(), microseconds / 1000, way, node, text, client))
+        log.warning(
+            "slow statement: %d ms, %s %s: %s",
+            microseconds // 1000,
+            way,
+            node,
+            text,
+            extra={"client": client, "node": node},
+        )
 
     # Nodes
 
@@ -302,7 +353,27 @@ class WorkerView:
     def plans(self) -> Sequence[PlanView]:
         planner = self._worker.current_planner
         entries = planner.entries() if planner is not None else ()
-        return [PlanView(entry.template, entry.way, uses=entry.calls) for entry in entries]
+        way_of = self._worker.metrics.way_of
+        return [
+            PlanView(entry.template, way_of(entry.figures.ran)[0] or entry.way, uses=entry.calls, figures=entry.figures)
+            for entry in entries
+        ]
+
+    @property
+    def slow_statements(self) -> Sequence[SlowStatement]:
+        return tuple(self._worker.slow_statements)
+
+    @property
+    def alerts(self) -> Sequence[AlertView]:
+        return [AlertView(event.at, event.node, event.up, event.reason) for event in self._worker.heartbeats.events]
+
+    @property
+    def can_plan(self) -> bool:
+        return self._worker.current_planner is not None
+
+    @property
+    def draining(self) -> bool:
+        return self._worker.draining
 
     def _client_view(self, pid: int, session: Session) -> ClientView:
         return ClientView(

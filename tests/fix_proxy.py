@@ -17,9 +17,11 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
+from pgproxy.shardmap.model import HttpSettings
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
+NO_HTTP = HttpSettings(enabled=False)
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 40.0
 
@@ -44,12 +46,16 @@ class RunningProxy:
 
 
 @contextmanager
-def running_proxy(cluster: LibraryCluster, directory: Path, **settings: Any) -> Iterator[RunningProxy]:
-    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default."""
+def running_proxy(
+    cluster: LibraryCluster, directory: Path, *, http: HttpSettings = NO_HTTP, **settings: Any
+) -> Iterator[RunningProxy]:
+    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default; `http` its HTTP side,
+    which is off otherwise."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
     shard_map = cluster.shard_map(port)
-    config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
+    shard_map = replace(shard_map, proxy=replace(shard_map.proxy, **settings), http=http)
+    config.write_text(to_toml(shard_map), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],

@@ -20,13 +20,16 @@ MAY_IMPORT = {
     "backend": {"metrics", "wire", "shardmap"},
     "session": {"planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
     "metrics": set(),
+    "logs": set(),
     "cluster": {"shardmap", "hashing"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
-    "worker": {"session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
-    "server": {"worker", "shardmap"},
+    "worker": {"logs", "session", "admin", "backend", "cluster", "metrics", "planner", "shardmap", "wire"},
+    "front_door": {"worker", "session", "planner", "metrics", "shardmap"},
+    "http": {"admin", "metrics", "shardmap", "wire"},
+    "server": {"worker", "front_door", "http", "shardmap"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
-    "cli": {"server", "admin", "cluster", "demo", "shardmap", "shell"},
+    "cli": {"logs", "server", "admin", "cluster", "demo", "shardmap", "shell"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -35,7 +38,9 @@ ONLY_IN = {
     "sqlglot": {"planner"},
     "psycopg": {"cluster", "demo", "shell", "admin/render.py"},  # shell and `pgproxy status` are clients of the proxy
     "psycopg_pool": {"cluster"},
-    "asyncio": {"backend", "session", "worker", "server", "cluster"},
+    "aiohttp": {"http"},
+    "prometheus_client": {"http"},
+    "asyncio": {"http", "backend", "session", "worker", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -101,7 +101,7 @@ def _show_shards(view: View) -> Iterator[Row]:
             str(shard.index),
             shard.table,
             shard.node,
-            _holds(table, shard),
+            holds(table, shard),
             states.get(shard.node),
         )
 
@@ -149,6 +149,7 @@ def _plans(view: View) -> Iterator[Row]:
 def _config(view: View) -> Iterator[Row]:
     shard_map = view.shard_map
     yield from _settings("proxy", shard_map.proxy)
+    yield from _settings("http", shard_map.http)
     yield from _settings("cluster", shard_map.cluster)
     for name, node in shard_map.nodes.items():
         yield from _settings(f"nodes.{name}", node)
@@ -299,7 +300,7 @@ def _settings(path: str, value: object) -> Iterator[Row]:
 def _setting(path: str, value: object) -> str | None:
     if value is None:
         return None
-    if path.endswith("password"):
+    if path.endswith(("password", "token")):
         return "********"
     if isinstance(value, bool):
         return str(value).lower()
@@ -311,7 +312,7 @@ def _shards(view: View) -> Iterator[tuple[Table, Shard]]:
         yield from ((table, shard) for shard in table.shards)
 
 
-def _holds(table: Table, shard: Shard) -> str:
+def holds(table: Table, shard: Shard) -> str:
     if table.method is Method.LIST:
         return ", ".join(shard.values)
     if table.method is Method.HASH:

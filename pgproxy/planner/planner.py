@@ -10,6 +10,7 @@ from pglast import ast, parser
 from pglast.parser import ParseError, normalize
 
 from pgproxy.errors import ProxyError
+from pgproxy.metrics import Figures
 from pgproxy.operators.arguments import NO_ARGUMENTS, UNKNOWN_PARAMETER, Arguments
 from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
@@ -137,9 +138,13 @@ class Planner:
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""
         return tuple(
-            PlanUse(cached.template, cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
+            PlanUse(_shown(cached), cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
             for cached in self.cache.entries()
         )
+
+    def template_of(self, figures: Figures) -> str:
+        """The template that these are the figures of; empty if it is not kept any more."""
+        return next((use.template for use in self.entries() if use.figures is figures), "")
 
     def _plan_slowly(self, sql: str, template: str, cached: CachedPlan | None) -> Planned:
         """Off the hot path: plans not cached, pinned to constants, or with constants that only the scanner reads."""
@@ -271,6 +276,15 @@ _WAYS: dict[type, str] = {
     DiscardAll: "setting",
     Explain: "explain",
 }
+
+
+# A text that libpg_query's normalizer garbles is kept whole: its constants are not to be shown either.
+_CONSTANT = re.compile(r"'(?:[^']|'')*'|(?<![\w$])\d[\w.]*")
+
+
+def _shown(cached: CachedPlan) -> str:
+    whole = len(cached.pieces) == 1
+    return _CONSTANT.sub("…", cached.template) if whole else cached.template
 
 
 def _planned(cached: CachedPlan, constants: tuple[str, ...]) -> Planned:

@@ -118,6 +118,7 @@ class Extended:
         self._portals: dict[str, Portal] = {}
         self._owed: list[_Owed] = []
         self._portal_count = 0
+        self.sql = ""  # of the message that came last
         transactions.on_ended = self._portals.clear
         transactions.on_rolled_back = self._end_portals
 
@@ -157,6 +158,7 @@ class Extended:
 
     async def parse(self, payload: bytes) -> None:
         message = wire.parse_parse(payload)
+        self.sql = message.sql
         if not message.name:
             self._statements.pop("", None)  # gone even if this one fails
         planned = self._plan(message.sql)
@@ -204,6 +206,9 @@ class Extended:
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
         portal = self._portal(message.portal)
+        self.sql = portal.statement.sql
+        if self._services.logs_statements:
+            self._services.log_statement(self.sql, self._client.address)
         if portal.suspended_on is not None:
             await self._run_on(portal, portal.suspended_on, message.max_rows)
             return

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pgproxy.backend.pool import NodePool
-from pgproxy.errors import NodeFailure
+from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures, Metrics
 from pgproxy.planner.planner import Planner
 from pgproxy.session.description import Description, DescriptionKey
@@ -41,6 +41,17 @@ class Services(Protocol):
         ...
 
     def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None: ...
+
+    def log_error(self, error: ProxyError, client: str, sql: str) -> None:
+        """An error goes to a client; `sql` is the statement if it is known."""
+        ...
+
+    @property
+    def logs_statements(self) -> bool:
+        """Every statement is told to `log_statement`."""
+        ...
+
+    def log_statement(self, sql: str, client: str) -> None: ...
 
     def planner(self) -> Planner:
         """Raises 57P03 while the catalog could not be read yet."""

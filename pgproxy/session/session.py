@@ -9,7 +9,7 @@ from time import monotonic
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.metrics import count, rows_of_answer
-from pgproxy.planner.plan import Planned, Several, Sharded
+from pgproxy.planner.plan import Planned, Several, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
@@ -46,6 +46,7 @@ class Session:
         self._authenticator = authenticator
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
+        self._sql = ""  # of the statement that runs, where it goes the long way
         self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
@@ -163,6 +164,7 @@ class Session:
             and self.client.reader.empty
             and not self.client.slow
             and not self._services.draining
+            and not self._services.logs_statements
             and not self.identity.admin
             and not self._skip_to_sync
             and not self._extended.owes
@@ -214,8 +216,10 @@ class Session:
 
     async def _finish_relay(self) -> None:
         self._services.metrics.route += 1
+        relay = self._relay
+        self._sql = sql_for(relay.plan.route, relay.shard, relay.planned.arguments)
         try:
-            await self._runner.finish_relay(self._relay)
+            await self._runner.finish_relay(relay)
         except ProxyError as error:
             await self._failed(error)
         finally:
@@ -236,7 +240,9 @@ class Session:
         if self._skip_to_sync:
             return
         try:
-            sql = messages.parse_query(payload)
+            sql = self._sql = messages.parse_query(payload)
+            if services.logs_statements:
+                services.log_statement(sql, self.client.address)
             if self.identity.admin:
                 services.metrics.local += 1
                 self._runner.ran, self._runner.planned = services.metrics.here, None
@@ -251,6 +257,7 @@ class Session:
 
     def _end_statement(self) -> None:
         self.active = False
+        self._sql = ""
         self._send_ready()
         self._count()
 
@@ -309,6 +316,7 @@ class Session:
         else:
             await self._attempt(_EXTENDED[kind](self._extended, payload))
         self.active = False
+        self._sql = ""
         if kind == messages.EXECUTE:
             self._end_execute()
 
@@ -320,6 +328,7 @@ class Session:
             raise
         except ProxyError as error:
             self._skip_to_sync = True
+            self._sql = self._extended.sql
             await self._failed(await self._extended.abandon(error))
 
     def _end_execute(self) -> None:
@@ -367,6 +376,7 @@ class Session:
 
     def _send_error(self, error: ProxyError) -> None:
         self._services.metrics.count_error(error.sqlstate)
+        self._services.log_error(error, self.client.address, self._sql)
         self.client.send(messages.error_response(error.fields()))
 
     def _send_ready(self) -> None:

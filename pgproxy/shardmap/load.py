@@ -18,6 +18,7 @@ from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
     HeartbeatSettings,
+    HttpSettings,
     Method,
     Node,
     PoolSettings,
@@ -31,6 +32,8 @@ from pgproxy.shardmap.placement import PlacementError, placement_problems
 from pgproxy.shardmap.write import to_toml
 
 __all__ = ["ShardMapErrors", "load", "parse", "to_toml"]
+
+_SHORTEST_TOKEN = 16
 
 
 class ShardMapErrors(Exception):
@@ -74,6 +77,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     """The model of the whole file. Parts that were reported as wrong are left out of it, or all is None."""
     top = read_section("", "", data, report)
     proxy = _proxy(top["proxy"], report)
+    http = _http(top["http"], report)
     cluster = _cluster(top["cluster"], report)
     nodes = _nodes(top["nodes"], report)
     tables = _tables(top["tables"], report)
@@ -81,7 +85,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     if top["nodes"] is not None:
         _check_nodes_known(tables, top["unmapped_node"], list(top["nodes"]), report)
     _check_names(tables, reference_tables, report)
-    if cluster is None or proxy is None:
+    if cluster is None or proxy is None or http is None:
         return None
     _check_physical_tables(tables, cluster.engine, report)
     return ShardMap(
@@ -91,6 +95,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
         tables={table.name: table for table in tables},
         reference_tables=frozenset(reference_tables),
         unmapped_node=top["unmapped_node"],
+        http=http,
     )
 
 
@@ -105,7 +110,7 @@ def _proxy(data: Any, report: Report) -> ProxySettings | None:
     if pool is not None and None not in (pool.size, pool.min_idle) and pool.min_idle > pool.size:
         report("proxy.pool.min_idle", f"must not exceed proxy.pool.size ({pool.size})")
     listen = facts["listen"]
-    if listen is not None and not _is_loopback(listen) and facts["allow_trust_from_anywhere"] is False:
+    if listen is not None and not is_loopback(listen) and facts["allow_trust_from_anywhere"] is False:
         report(
             "proxy.listen",
             f'"{listen}" can be reached from other machines and clients log in without a password (trust); '
@@ -114,7 +119,19 @@ def _proxy(data: Any, report: Report) -> ProxySettings | None:
     return ProxySettings(**facts)
 
 
-def _is_loopback(host: str) -> bool:
+def _http(data: Any, report: Report) -> HttpSettings | None:
+    if data is None:
+        return None
+    facts = read_section("http", "http", data, report)
+    listen, token = facts["listen"], facts["token"]
+    if listen is not None and not is_loopback(listen) and token is None and "token" not in data:
+        report("http.listen", f'"{listen}" can be reached from other machines: set http.token')
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        report("http.token", f"must have at least {_SHORTEST_TOKEN} characters")
+    return HttpSettings(**facts)
+
+
+def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -21,6 +21,7 @@ def to_toml(shard_map: ShardMap) -> str:
         _section("proxy", "proxy", _facts(proxy)),
         _section("proxy.pool", "proxy.pool", _facts(proxy.pool)),
         _section("proxy.heartbeat", "proxy.heartbeat", _facts(proxy.heartbeat)),
+        _section("http", "http", _facts(shard_map.http)),
         _section("cluster", "cluster", cluster),
         *(_section("nodes.NAME", f"nodes.{_key(name)}", _facts(node)) for name, node in shard_map.nodes.items()),
         *(part for table in shard_map.tables.values() for part in _table(table)),
