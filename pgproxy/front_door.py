@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pgproxy.metrics import Figures
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
@@ -58,9 +57,6 @@ class _Limited:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._worker, name)
 
-    def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
-        self._worker.note_slow(ran, self._planner, template, microseconds, client)
-
     def planner(self) -> Planner:
         worker = self._worker
         worker.planner()  # raises 57P03 as long as there is none
@@ -69,4 +65,5 @@ class _Limited:
             assert facts is not None, "whoever has a planner has facts"
             self._planner = Planner(worker.shard_map, facts, cache_size=PLANS_KEPT, default_limit=self._default_limit)
             self._facts = facts
+            worker.http_planner = self._planner
         return self._planner

@@ -69,6 +69,7 @@ class Worker:
         self._number = number
         self._last_pid = 0
         self._planner: Planner | None = None
+        self.http_planner: Planner | None = None
         self.facts: CatalogFacts | None = None
         self._why_no_facts = "the catalog of the nodes has not been read yet"
         self._facts_wanted = asyncio.Event()
@@ -174,7 +175,14 @@ class Worker:
             session.client.wake()
 
     def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
-        self.note_slow(ran, self._planner, template, microseconds, client)
+        """Remember and log a slow statement, by its template: constants may be secrets."""
+        way, node = self.metrics.way_of(ran)
+        known = (planner.template_of(template) for planner in self.planners if template is not None)
+        text = next(filter(None, known), "(a statement that is not kept)")
+        took_ms = microseconds / 1000
+        self.slow_statements.append(SlowStatement(time.time(), took_ms, way, node, text, client))
+        facts = {"client": client, "node": node}
+        log.warning("slow statement: %.0f ms, %s: %s", took_ms, way, text, extra=facts)
 
     @property
     def logs_statements(self) -> bool:
@@ -193,29 +201,16 @@ class Worker:
             facts["statement"] = without_secrets(sql)
         log.log(logging.WARNING if ours else logging.INFO, "%s: %s", error.severity, error.message, extra=facts)
 
-    def note_slow(
-        self, ran: Figures, planner: Planner | None, template: Figures | None, microseconds: int, client: str
-    ) -> None:
-        """Remember and log a slow statement, by its template: constants may be secrets."""
-        way, node = self.metrics.way_of(ran)
-        text = "" if planner is None or template is None else planner.template_of(template)
-        text = text or "(a statement that is not kept)"
-        self.slow_statements.append(SlowStatement(time.time(), microseconds / 1000, way, node, text, client))
-        log.warning(
-            "slow statement: %d ms, %s %s: %s",
-            microseconds // 1000,
-            way,
-            node,
-            text,
-            extra={"client": client, "node": node},
-        )
-
     # Nodes
 
     def planner(self) -> Planner:
         if self._planner is None:
             raise ProxyError("57P03", "the proxy cannot plan statements yet", detail=self._why_no_facts)
         return self._planner
+
+    @property
+    def planners(self) -> list[Planner]:
+        return [planner for planner in (self._planner, self.http_planner) if planner is not None]
 
     @property
     def current_planner(self) -> Planner | None:
@@ -351,8 +346,8 @@ class WorkerView:
 
     @property
     def plans(self) -> Sequence[PlanView]:
-        planner = self._worker.current_planner
-        entries = planner.entries() if planner is not None else ()
+        entries = [entry for planner in self._worker.planners for entry in planner.entries()]
+        entries.sort(key=lambda entry: entry.calls, reverse=True)
         way_of = self._worker.metrics.way_of
         return [
             PlanView(entry.template, way_of(entry.figures.ran)[0] or entry.way, uses=entry.calls, figures=entry.figures)
