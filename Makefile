@@ -2,6 +2,7 @@
 #   make demo [ARGS='-c "SELECT …"']   three PostgreSQL nodes and the proxy on 127.0.0.1:6432
 #   make test [ARGS='tests/wire -x']   all tests
 #   make test-clients                  drivers of other languages: Node, Go, Java, Rust
+#   make test-page                     the live page in headless Chromium
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
@@ -19,7 +20,7 @@ TRIALS ?= 1000
 MINUTES ?= 10
 ARGS ?=
 
-.PHONY: demo test test-clients check bench loadtest consistency recovery soak clean
+.PHONY: demo test test-clients test-page check bench loadtest consistency recovery soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -30,6 +31,9 @@ test: $(VENV)/dev.stamp
 
 test-clients: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m other_clients tests/clients/other $(ARGS)
+
+test-page: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m browser tests/http/test_page.py $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -41,6 +43,32 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class Sparing:
+    """At most so many lines a second of one kind; what was left out is counted."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._second = 0
+        self._said = 0
+        self._left_out = 0
+
+    def allows(self) -> bool:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._said = second, 0
+        if self._said >= self._per_second:
+            self._left_out += 1
+            return False
+        self._said += 1
+        return True
+
+    def left_out(self) -> str:
+        """To go behind a line: how many came before it that were not logged."""
+        count, self._left_out = self._left_out, 0
+        return f" ({count} more were not logged)" if count else ""
 
 
 def without_secrets(sql: str) -> str:

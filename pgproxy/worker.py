@@ -21,8 +21,9 @@ from pgproxy.backend.pool import NodePool
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.logs import without_secrets
+from pgproxy.logs import Sparing, without_secrets
 from pgproxy.metrics import Figures, Metrics
+from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
@@ -42,6 +43,7 @@ START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
 UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
 SLOW_REMEMBERED = 100
+LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
 _NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
@@ -61,6 +63,8 @@ class Worker:
         }
         for name, pool in self.pools.items():
             pool.routed = self.metrics.nodes[name].routed
+        self._error_lines = Sparing(LINES_PER_SECOND)
+        self._slow_lines = Sparing(LINES_PER_SECOND)
         self._logged = shard_map.proxy.log_statements
         self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
@@ -182,7 +186,10 @@ class Worker:
         took_ms = microseconds / 1000
         self.slow_statements.append(SlowStatement(time.time(), took_ms, way, node, text, client))
         facts = {"client": client, "node": node}
-        log.warning("slow statement: %.0f ms, %s: %s", took_ms, way, text, extra=facts)
+        if self._slow_lines.allows():
+            log.warning(
+                "slow statement: %.0f ms, %s: %s%s", took_ms, way, text, self._slow_lines.left_out(), extra=facts
+            )
 
     @property
     def logs_statements(self) -> bool:
@@ -199,7 +206,9 @@ class Worker:
         facts = {"client": client, "node": getattr(error, "node", ""), "sqlstate": error.sqlstate}
         if self._logged != "none":
             facts["statement"] = without_secrets(sql)
-        log.log(logging.WARNING if ours else logging.INFO, "%s: %s", error.severity, error.message, extra=facts)
+        level = logging.WARNING if ours else logging.INFO
+        if self._error_lines.allows():
+            log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
 
     # Nodes
 
@@ -346,13 +355,17 @@ class WorkerView:
 
     @property
     def plans(self) -> Sequence[PlanView]:
-        entries = [entry for planner in self._worker.planners for entry in planner.entries()]
-        entries.sort(key=lambda entry: entry.calls, reverse=True)
-        way_of = self._worker.metrics.way_of
-        return [
-            PlanView(entry.template, way_of(entry.figures.ran)[0] or entry.way, uses=entry.calls, figures=entry.figures)
-            for entry in entries
-        ]
+        uses = [use for planner in self._worker.planners for use in planner.entries()]
+        return [self._plan_view(use) for use in sorted(uses, key=lambda use: use.calls, reverse=True)]
+
+    def busiest_plans(self, count: int) -> Sequence[PlanView]:
+        uses = [use for planner in self._worker.planners for use in planner.busiest(count)]
+        uses.sort(key=lambda use: use.figures.total_us, reverse=True)
+        return [self._plan_view(use) for use in uses[:count]]
+
+    def _plan_view(self, use: PlanUse) -> PlanView:
+        way, _node = self._worker.metrics.way_of(use.figures.ran)
+        return PlanView(use.template, way or use.way, uses=use.calls, figures=use.figures)
 
     @property
     def slow_statements(self) -> Sequence[SlowStatement]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from pgproxy.admin.answers import holds
@@ -49,7 +48,7 @@ def state(view: ProxyView) -> dict[str, Any]:
         "errors": sum(metrics.errors.values()),
         "plan_cache_hit_rate": metrics.plan_cache_hit_rate,
         "nodes": _nodes(view),
-        "templates": [_template(plan) for plan in _top(view.plans)],
+        "templates": [_template(plan) for plan in view.busiest_plans(TEMPLATES_SHOWN)],
         "slow": [
             {
                 "at": slow.at,
@@ -100,11 +99,6 @@ def _nodes(view: ProxyView) -> list[dict[str, Any]]:
         }
         for node in view.nodes
     ]
-
-
-def _top(plans: Sequence[PlanView]) -> list[PlanView]:
-    """Those that took most time."""
-    return sorted(plans, key=lambda plan: plan.figures.total_us, reverse=True)[:TEMPLATES_SHOWN]
 
 
 def _template(plan: PlanView) -> dict[str, Any]:

@@ -137,14 +137,16 @@ class Planner:
 
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""
-        return tuple(
-            PlanUse(_shown(cached), cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
-            for cached in self.cache.entries()
-        )
+        return tuple(_use(cached) for cached in self.cache.entries())
+
+    def busiest(self, count: int) -> list[PlanUse]:
+        """The cached plans that took most time, the most of them first."""
+        return [_use(cached) for cached in self.cache.busiest(count)]
 
     def template_of(self, figures: Figures) -> str:
         """The template that these are the figures of; empty if it is not kept any more."""
-        return next((use.template for use in self.entries() if use.figures is figures), "")
+        cached = self.cache.template_of(figures)
+        return "" if cached is None else _shown(cached)
 
     def _plan_slowly(self, sql: str, template: str, cached: CachedPlan | None) -> Planned:
         """Off the hot path: plans not cached, pinned to constants, or with constants that only the scanner reads."""
@@ -280,6 +282,10 @@ _WAYS: dict[type, str] = {
 
 # A text that libpg_query's normalizer garbles is kept whole: its constants are not to be shown either.
 _CONSTANT = re.compile(r"'(?:[^']|'')*'|(?<![\w$])\d[\w.]*")
+
+
+def _use(cached: CachedPlan) -> PlanUse:
+    return PlanUse(_shown(cached), cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
 
 
 def _shown(cached: CachedPlan) -> str:

@@ -370,6 +370,7 @@ class Session:
             runner.ran.failed(error.sqlstate)
             if runner.planned is not None and runner.planned.figures is not None:
                 runner.planned.figures.failed(error.sqlstate)
+                runner.planned.figures.ran = runner.ran
             runner.ran = None
         elif not isinstance(error, Refused):
             self._services.metrics.unplanned += 1

@@ -28,7 +28,7 @@ const perSecond = (value) => (value == null ? "–" : value >= 100 ? group.forma
 
 function milliseconds(value) {
   if (value == null) return ["–", ""];
-  if (value >= 10000) return [(value / 1000).toFixed(1), "s"];
+  if (value >= 1000) return [value >= 1e5 ? group.format(value / 1000) : (value / 1000).toFixed(value >= 1e4 ? 1 : 2), "s"];
   return [value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2), "ms"];
 }
 
@@ -164,7 +164,7 @@ function showTemplates(templates) {
     cell("p99", inMs(template.p99_ms)),
     cell("rows", count(template.rows)),
     cell("errors", count(template.errors), template.errors ? "n bad-text" : "n"),
-    cell("total", inMs(template.total_ms))));
+    cell("total", inMs(template.total_ms || null))));
   $("templates").tBodies[0].replaceChildren(...(rows.length ? rows : [emptyRow(8, "No statements yet.")]));
 }
 

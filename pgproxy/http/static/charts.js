@@ -3,6 +3,7 @@
 
 const Charts = (() => {
   const KEPT = 900;
+  const HEIGHT = 200;
   const points = [];
   const charts = [];
   let minutes = 5;
@@ -39,12 +40,12 @@ const Charts = (() => {
     for (const { id, series } of definitions()) {
       const place = document.getElementById(id);
       const plot = new uPlot({
-        width: place.clientWidth, height: place.clientHeight - 34, padding: [12, 8, 0, 0],
+        width: place.clientWidth, height: HEIGHT, padding: [12, 18, 0, 0],
         cursor: { y: false, points: { size: 6 } },
         legend: { live: true },
         scales: { x: { range: () => span() }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.12, 1)] } },
         axes: [
-          axis({ space: 60, values: (_plot, ticks) => ticks.map((at) => clock(at)) }),
+          axis({ space: 48, values: (_plot, ticks) => ticks.map((at) => clock(at)) }),
           axis({ size: 44, values: (_plot, ticks) => ticks.map(short) }),
         ],
         series: [
@@ -69,7 +70,11 @@ const Charts = (() => {
     const [from] = span();
     const shown = points.filter((point) => point.at >= from - 2);
     const times = shown.map((point) => point.at);
-    for (const { plot, series } of charts) plot.setData([times, ...series.map((s) => shown.map(s.value))]);
+    for (const { plot, series } of charts) {
+      plot.setData([times, ...series.map((s) => shown.map(s.value))]);
+      const pointed = plot.cursor.left != null && plot.cursor.left >= 0;
+      if (!pointed && times.length) plot.setLegend({ idx: times.length - 1 }); // nobody points: show what is now
+    }
   }
 
   function clock(at, seconds = false) {
@@ -81,7 +86,7 @@ const Charts = (() => {
   const short = (value) => (value >= 1e6 ? value / 1e6 + " M" : value >= 1e4 ? value / 1e3 + " k" : String(+value.toPrecision(6)));
 
   function resize() {
-    for (const { plot, place } of charts) plot.setSize({ width: place.clientWidth, height: place.clientHeight - 34 });
+    for (const { plot, place } of charts) plot.setSize({ width: place.clientWidth, height: HEIGHT });
   }
 
   addEventListener("resize", resize);
