@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from pgproxy.errors import ProxyError
+from pgproxy.errors import ProtocolViolation, ProxyError
 from pgproxy.wire import messages
 from pgproxy.wire.frames import HEADER_BYTES, FrameReader
 
@@ -115,7 +115,7 @@ class Conversation:
             self._protocol.connection_lost(None)
 
     async def _message(self) -> tuple[int, bytes]:
-        while (frame := self._reader.take()) is None:
+        while (frame := self._take_frame()) is None:
             if self._ended:
                 raise ProxyError("08006", "the session has ended", severity="FATAL")
             self._resume()
@@ -124,6 +124,14 @@ class Conversation:
         if self._paused and self._reader.ahead_bytes < _HIGH_WATER_BYTES // 4:
             self._resume()
         return frame
+
+    def _take_frame(self) -> tuple[int, bytes] | None:
+        try:
+            return self._reader.take()
+        except ProtocolViolation:
+            self._ended = True
+            hint = "http.max_response_bytes limits it."
+            raise ProxyError("54000", "a row is larger than a response may be", hint=hint, severity="FATAL") from None
 
     def _resume(self) -> None:
         if self._paused:
