@@ -25,7 +25,7 @@ from tests.http.conftest import TIMEOUT_S, HttpProxy
 
 @contextmanager
 def events(web: HttpProxy) -> Iterator[Iterator[tuple[str, Any]]]:
-    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=TIMEOUT_S)
+    connection = _connection(web)
     try:
         connection.request("GET", "/events")
         response = connection.getresponse()
@@ -35,6 +35,10 @@ def events(web: HttpProxy) -> Iterator[Iterator[tuple[str, Any]]]:
         response.close()
     finally:
         connection.close()
+
+
+def _connection(web: HttpProxy) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", web.port, timeout=TIMEOUT_S)
 
 
 def _parsed(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
@@ -141,7 +145,7 @@ def test_listeners_are_bounded_and_end_with_the_proxy(library_cluster: LibraryCl
         connections.pop().close()
         deadline = time.monotonic() + TIMEOUT_S
         while True:
-            with_room = http.client.HTTPConnection("127.0.0.1", web.port, timeout=TIMEOUT_S)
+            with_room = _connection(web)
             with_room.request("GET", "/events")
             status = with_room.getresponse().status
             with_room.close()

@@ -27,6 +27,11 @@ pytestmark = pytest.mark.browser
 WEST = "west-library"
 TIMEOUT_S = 60
 TOKEN = "0123456789abcdef"
+_SHOWN_TEXT = """
+    const found = document.querySelector(arguments[0]);
+    return found && found.checkVisibility() ? found.innerText : '';
+"""
+_TOO_WIDE = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
 _ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",
@@ -72,8 +77,7 @@ def _until(driver: webdriver.Chrome, what: str, condition: Callable[[], Any]) ->
 
 def _text(driver: webdriver.Chrome, selector: str) -> str:
     """What stands there, the newest of it: parts of the page are replaced at any time."""
-    script = "const found = document.querySelector(arguments[0]); return found && found.checkVisibility() ? found.innerText : ''"
-    return str(driver.execute_script(script, selector))
+    return str(driver.execute_script(_SHOWN_TEXT, selector))
 
 
 def _complaints(driver: webdriver.Chrome) -> list[str]:
@@ -99,7 +103,7 @@ def test_a_node_goes_down_and_back(browser: webdriver.Chrome, own_cluster: Libra
             connection.execute("SELECT count(*) FROM patrons").fetchall()
             connection.execute("SELECT pg_sleep(0.2)").fetchall()
         _until(browser, "the template", lambda: "WHERE branch = $1 AND isbn = $2" in _text(browser, "#templates"))
-        assert {"route", "scatter", "one node"} <= set(_text(browser, "#templates").split("\n")) | _ways(browser)
+        _until(browser, "the ways", lambda: {"route", "scatter", "one node"} <= _ways(browser))
         _until(browser, "the slow one", lambda: "SELECT pg_sleep($1)" in _text(browser, "#slow"))
         assert "modulus 3, remainder 1" in _text(browser, "#shards")
         assert browser.execute_script("return document.querySelectorAll('.chart canvas').length") == 3
@@ -121,14 +125,14 @@ def test_a_node_goes_down_and_back(browser: webdriver.Chrome, own_cluster: Libra
 
         for name, emulate in _SCREENS.items():
             emulate(browser)
-            wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            _until(browser, f"no sideways scrolling: {name}", lambda: browser.execute_script(wider) <= 0)
+            _until(browser, f"no sideways scrolling: {name}", lambda: not browser.execute_script(_TOO_WIDE))
         assert _complaints(browser) == []
     _until(browser, "the lost stream", lambda: "no answer" in _text(browser, "#link"))
 
 
 def _ways(driver: webdriver.Chrome) -> set[str]:
-    return {element.text for element in driver.find_elements(By.CSS_SELECTOR, "#templates .way")}
+    script = "return [...document.querySelectorAll('#templates .way')].map((way) => way.innerText)"
+    return set(driver.execute_script(script))
 
 
 def _screen(width: int, scheme: str) -> Callable[[webdriver.Chrome], None]:
