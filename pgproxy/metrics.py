@@ -49,7 +49,7 @@ class Histogram:
         self.buckets = [0] * _BUCKETS
 
     def observe(self, microseconds: int) -> None:
-        self.buckets[_BUCKET_OF[microseconds] if microseconds < _TABLED_US else bucket_of(microseconds)] += 1
+        self.buckets[bucket_of(microseconds)] += 1
 
     @property
     def count(self) -> int:
@@ -80,7 +80,7 @@ def quantile_us(buckets: Sequence[int], fraction: float) -> float | None:
 
 class Figures(Histogram):
     """What became of some statements: those of one way on one node, or those of one template. The latencies are
-    those of statements that went well; `rows` were sent or affected. A template's `ran` are the figures of the way
+    those of statements that went well. Of a template `rows` were sent or affected, and `ran` are the figures of the way
     that it took last."""
 
     __slots__ = ("cancelled", "errors", "ran", "rows", "total_us")
@@ -98,9 +98,6 @@ class Figures(Histogram):
         calls = self.count
         return self.total_us / calls if calls else None
 
-    def succeeded(self, microseconds: int, rows: int) -> None:
-        count(self, None, microseconds, rows)
-
     def failed(self, sqlstate: str) -> None:
         if sqlstate == _CANCELLED:
             self.cancelled += 1
@@ -109,15 +106,17 @@ class Figures(Histogram):
 
 
 _CANCELLED = "57014"
-_ONE_ROW = b" 1\0Z\0\0\0\5I"  # the end of an answer with SELECT 1, UPDATE 1 and the like
+ONE_ROW = b" 1\0Z\0\0\0\5I"  # the end of an answer with SELECT 1, UPDATE 1 and the like
 
 
 def count(ran: Figures, template: Figures | None, microseconds: int, rows: int) -> None:
-    """One statement went well. In one piece, since every statement pays for it."""
-    bucket = _BUCKET_OF[microseconds] if microseconds < _TABLED_US else bucket_of(microseconds)
+    """One statement went well. In one piece, since every statement pays for it; so rows are only the template's."""
+    try:
+        bucket = _BUCKET_OF[microseconds]
+    except IndexError:
+        bucket = bucket_of(microseconds)
     ran.buckets[bucket] += 1
     ran.total_us += microseconds
-    ran.rows += rows
     if template is not None:
         template.buckets[bucket] += 1
         template.total_us += microseconds
@@ -127,8 +126,6 @@ def count(ran: Figures, template: Figures | None, microseconds: int, rows: int) 
 
 def rows_of_answer(answer: bytes) -> int:
     """How many rows were sent or affected, by the CommandComplete before the ReadyForQuery that ends an answer."""
-    if answer.endswith(_ONE_ROW):
-        return 1
     return rows_of_tag(answer[-LONGEST_TAG_BYTES:-7])
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgproxy.metrics import Histogram, Metrics, bounds_us, bucket_of
+from pgproxy.metrics import Figures, Histogram, Metrics, bounds_us, bucket_of, count, rows_of_answer, rows_of_tag
 
 
 def test_an_empty_histogram_has_no_quantiles() -> None:
@@ -56,15 +56,35 @@ def test_quantiles_interpolate() -> None:
 
 def test_figures_say_how_statements_ended() -> None:
     metrics = Metrics(["a", "b"])
-    metrics.nodes["a"].routed.succeeded(100, 1)
-    metrics.nodes["b"].to_node.succeeded(70_000, 5)
+    count(metrics.nodes["a"].routed, None, 100, 1)
+    count(metrics.nodes["b"].to_node, None, 70_000, 5)
     metrics.scattered.failed("57014")
     metrics.scattered.failed("22012")
     assert metrics.latency.count == 2
     assert metrics.nodes["b"].latency.count == metrics.nodes["b"].statements == 1
     assert (metrics.scattered.cancelled, metrics.scattered.errors) == (1, 1)
-    assert sum(figures.rows for _way, _node, figures in metrics.ways) == 6
     assert sum(figures.total_us for _way, _node, figures in metrics.ways) == 70_100
+
+
+def test_a_templates_figures() -> None:
+    ran, template = Figures(), Figures()
+    assert template.mean_us is None
+    for microseconds, rows in ((100, 1), (300, 7), (100_000_000, 0)):
+        count(ran, template, microseconds, rows)
+    assert template.count == ran.count == 3
+    assert template.rows == 8
+    assert template.mean_us == (400 + 100_000_000) / 3
+    assert template.ran is ran
+
+
+@pytest.mark.parametrize(
+    ("tag", "rows"),
+    [(b"SELECT 12", 12), (b"INSERT 0 3", 3), (b"UPDATE 1", 1), (b"BEGIN", 0), (b"", 0), (b"CREATE TABLE", 0)],
+)
+def test_rows_by_tag(tag: bytes, rows: int) -> None:
+    assert rows_of_tag(tag) == rows
+    complete = b"C" + (len(tag) + 5).to_bytes(4, "big") + tag + b"\0"
+    assert rows_of_answer(b"D\0\0\0\x0c 1 2 3 4 5" * 20 + complete + b"Z\0\0\0\5I") == rows
 
 
 def test_errors_are_counted_by_sqlstate_and_bounded() -> None:

@@ -70,19 +70,13 @@ def _statements(view: ProxyView) -> Iterator[Metric]:
         "pgproxy_statements", "Statements by the way they ran and how they ended.", labels=("way", "outcome")
     )
     counts: dict[tuple[str, str], int] = {}
-    rows: dict[str, int] = {}
     for way, _node, figures in metrics.ways:
         for outcome, count in (("ok", figures.count), ("error", figures.errors), ("cancelled", figures.cancelled)):
             counts[way, outcome] = counts.get((way, outcome), 0) + count
-        rows[way] = rows.get(way, 0) + figures.rows
     counts["none", "refused"], counts["none", "error"] = metrics.refused, metrics.unplanned
     for labels, count in counts.items():
         family.add_metric(labels, count)
     yield family
-    sent = CounterMetricFamily("pgproxy_rows", "Rows sent or affected.", labels=("way",))
-    for way, count in rows.items():
-        sent.add_metric((way,), count)
-    yield sent
 
 
 def _latency(view: ProxyView) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from struct import Struct
 from time import monotonic
 
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
-from pgproxy.metrics import count, rows_of_answer
+from pgproxy.metrics import ONE_ROW, count, rows_of_answer
 from pgproxy.planner.plan import Planned, Several, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
@@ -205,7 +205,8 @@ class Session:
         self.active = False
         services.metrics.route += 1
         took_us = int((monotonic() - self._started_at) * 1e6)
-        count(relay.pool.routed, relay.planned.figures, took_us, rows_of_answer(answer))
+        rows = 1 if answer.endswith(ONE_ROW) else rows_of_answer(answer)
+        count(relay.pool.routed, relay.planned.figures, took_us, rows)
         if took_us > services.slow_us:
             services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.

@@ -11,7 +11,7 @@ from pgproxy.admin.answers import SHOWS, AdminResult, answer, status
 from pgproxy.admin.encode import encode
 from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView, View
 from pgproxy.errors import ProxyError
-from pgproxy.metrics import Metrics
+from pgproxy.metrics import Metrics, count
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
 from pgproxy.wire.frames import FrameReader
 from pgproxy.wire.messages import parse_command_complete
@@ -117,7 +117,7 @@ def test_stats() -> None:
     view.metrics.route += 5
     view.metrics.nodes["west"].leases += 4
     view.metrics.count_error("42601")
-    view.metrics.scattered.succeeded(1500, 3)
+    count(view.metrics.scattered, None, 1500, 3)
     figures = {(name, node): value for name, node, value in answer("SHOW STATS", view).rows}
     assert figures["route", None] == "5"
     assert figures["leases", "west"] == "4"

@@ -17,6 +17,7 @@ from pgproxy.demo.nodes import NODE_NAMES, free_port
 from pgproxy.http.history import KEPT, History
 from pgproxy.http.live import MOST_LISTENERS
 from pgproxy.metrics import Metrics
+from pgproxy.metrics import count as count_statement
 from pgproxy.shardmap.model import HttpSettings
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
@@ -165,9 +166,9 @@ def test_the_history_is_bounded(count: int) -> None:
     metrics = Metrics(["a", "b"])
     history = History(metrics)
     for _ in range(count):
-        metrics.nodes["a"].routed.succeeded(1_000, 1)
-        metrics.nodes["b"].routed.succeeded(1_000, 1)
-        metrics.scattered.succeeded(100_000, 1)
+        count_statement(metrics.nodes["a"].routed, None, 1_000, 1)
+        count_statement(metrics.nodes["b"].routed, None, 1_000, 1)
+        count_statement(metrics.scattered, None, 100_000, 1)
         metrics.count_error("22012")
         history.sample(metrics, {"a": 1.234, "b": None})
     assert len(history.points) == min(count, KEPT)
