@@ -200,7 +200,9 @@ class Worker:
 
     def log_error(self, error: ProxyError, client: str, sql: str) -> None:
         """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
-        ours = error.severity == "FATAL" or error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT
+        ours = error.severity == "FATAL" or (
+            error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate != "57014"  # a cancel is its own wish
+        )
         if not ours and self._logged == "none":
             return
         facts = {"client": client, "node": getattr(error, "node", ""), "sqlstate": error.sqlstate}
