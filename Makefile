@@ -3,6 +3,7 @@
 #   make test [ARGS='tests/wire -x']   all tests
 #   make test-clients                  drivers of other languages: Node, Go, Java, Rust
 #   make test-page                     the live page in headless Chromium
+#   make test-system                   nodes with TLS: needs a PostgreSQL server of the system
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
@@ -20,7 +21,7 @@ TRIALS ?= 1000
 MINUTES ?= 10
 ARGS ?=
 
-.PHONY: demo test test-clients test-page check bench loadtest consistency recovery soak clean
+.PHONY: demo test test-clients test-system test-page check bench loadtest consistency recovery soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -34,6 +35,9 @@ test-clients: $(VENV)/dev.stamp
 
 test-page: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m browser tests/http/test_page.py $(ARGS)
+
+test-system: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m system_postgres $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

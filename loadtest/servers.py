@@ -33,7 +33,17 @@ from pgproxy.demo.nodes import (
     stop_nodes,
     undisturbed,
 )
-from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
+from pgproxy.shardmap.model import (
+    ClusterSettings,
+    Engine,
+    Method,
+    Node,
+    ProxySettings,
+    Shard,
+    ShardMap,
+    Table,
+    TlsSettings,
+)
 from pgproxy.shardmap.write import to_toml
 
 DATABASE = "bench"
@@ -66,8 +76,8 @@ class Bench:
 
 
 @contextmanager
-def running(rows: int) -> Iterator[Bench]:
-    """Start nodes, PgBouncer if it is installed, and pgproxy; stop them all at the end."""
+def running(rows: int, *, tls: bool = False) -> Iterator[Bench]:
+    """Start nodes, PgBouncer if it is installed, and pgproxy; stop them all. With `tls` both proxies allow it."""
     directory = Path(tempfile.mkdtemp(prefix="pgproxy-bench-"))
     directory.chmod(0o755)  # root runs PostgreSQL and PgBouncer as a system user, who must get in
     nodes = [EmbeddedNode(name, directory / name, settings=_NODE_SETTINGS) for name in NODE_NAMES]
@@ -76,9 +86,10 @@ def running(rows: int) -> Iterator[Bench]:
         start_nodes(nodes)
         for index, node in enumerate(nodes):
             _load(node, index, rows)
+        pair = _make_certificate(directory) if tls else None
         shards = tuple(Target(f"direct {'abc'[index]}", node.port) for index, node in enumerate(nodes))
-        pgbouncer = _start_pgbouncer(directory, nodes[0], children)
-        pgproxy = _start_pgproxy(directory, nodes, rows, children)
+        pgbouncer = _start_pgbouncer(directory, nodes[0], children, pair)
+        pgproxy = _start_pgproxy(directory, nodes, rows, children, pair)
         yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows)
     finally:
         _stop(children)
@@ -117,10 +128,22 @@ def _load(node: EmbeddedNode, index: int, rows: int) -> None:
         connection.execute(f"VACUUM ANALYZE {accounts}")
 
 
-def shard_map(nodes: Sequence[EmbeddedNode], port: int, rows: int) -> ShardMap:
+def _make_certificate(directory: Path) -> tuple[Path, Path]:
+    """A self-signed certificate and its key."""
+    certificate, key = directory / "server.pem", directory / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    certificate.chmod(0o644)
+    key.chmod(0o600)
+    if os.geteuid() == 0:
+        shutil.chown(key, SYSTEM_USER)
+    return certificate, key
+
+
+def shard_map(nodes: Sequence[EmbeddedNode], port: int, rows: int, tls: TlsSettings) -> ShardMap:
     """Both tables in ranges of their integer key, one per node."""
     return ShardMap(
-        proxy=ProxySettings(port=port, max_clients=MAX_CLIENTS),
+        proxy=ProxySettings(port=port, max_clients=MAX_CLIENTS, tls=tls),
         cluster=ClusterSettings(name="bench", engine=Engine.POSTGRESQL, database=DATABASE, user=SUPERUSER),
         nodes={node.name: Node(node.name, node.host, node.port) for node in nodes},
         tables={
@@ -139,7 +162,12 @@ def _ranges(name: str, key: str, width: int, nodes: Sequence[EmbeddedNode], *, f
     return Table(name, "public", key, Method.RANGE, shards)
 
 
-def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subprocess.Popen[bytes]]) -> Target | None:
+def _start_pgbouncer(
+    directory: Path,
+    node: EmbeddedNode,
+    children: list[subprocess.Popen[bytes]],
+    pair: tuple[Path, Path] | None,
+) -> Target | None:
     """In transaction pooling in front of the first node. It refuses to run as root."""
     program = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if program is None:
@@ -151,6 +179,7 @@ def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subproc
         f"listen_addr = {HOST}\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\n"
         f"pool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = {MAX_CLIENTS}\n"
         "ignore_startup_parameters = extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\n"
+        + (f"client_tls_sslmode=allow\nclient_tls_cert_file={pair[0]}\nclient_tls_key_file={pair[1]}\n" if pair else "")
     )
     identity: dict[str, str | int] = (
         {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid} if os.geteuid() == 0 else {}
@@ -160,10 +189,15 @@ def _start_pgbouncer(directory: Path, node: EmbeddedNode, children: list[subproc
 
 
 def _start_pgproxy(
-    directory: Path, nodes: Sequence[EmbeddedNode], rows: int, children: list[subprocess.Popen[bytes]]
+    directory: Path,
+    nodes: Sequence[EmbeddedNode],
+    rows: int,
+    children: list[subprocess.Popen[bytes]],
+    pair: tuple[Path, Path] | None,
 ) -> Target:
     port, config = free_port(), directory / "shardmap.toml"
-    config.write_text(to_toml(shard_map(nodes, port, rows)), encoding="utf-8")
+    tls = TlsSettings("allow", str(pair[0]), str(pair[1])) if pair else TlsSettings()
+    config.write_text(to_toml(shard_map(nodes, port, rows, tls)), encoding="utf-8")
     command = [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)]
     return _start("pgproxy", command, port, directory, children)
 

@@ -66,6 +66,7 @@ def serve(
     import uvloop
 
     from pgproxy import logs, server
+    from pgproxy.shardmap.load import trust_problem
 
     shard_map = _load(config)
     settings, http = shard_map.proxy, shard_map.http
@@ -74,6 +75,9 @@ def serve(
         proxy=replace(settings, listen=listen or settings.listen, port=port or settings.port),
         http=replace(http, enabled=http.enabled and not no_http, port=http_port or http.port),
     )
+    problem = trust_problem(shard_map.auth, shard_map.proxy)
+    if problem is not None:
+        raise click.ClickException(": ".join(problem))
     logs.set_up(log_level, log_format, sys.stderr)
     sys.exit(uvloop.run(server.serve(shard_map, config_path=config)))
 
@@ -132,16 +136,92 @@ def check(config: Path, offline: bool) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The proxy's address.")
 @click.option("--port", type=int, default=6432, show_default=True, help="The proxy's port.")
+@click.option("--user", "-U", default="pgproxy", show_default=True, help="Who asks; see proxy.admin_users.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
-def status(host: str, port: int, as_json: bool, watch: bool) -> None:
-    """Show the state of a running proxy's nodes.
+def status(host: str, port: int, user: str, as_json: bool, watch: bool) -> None:
+    """Show the state of a running proxy's nodes. A password comes from PGPASSWORD, ~/.pgpass or a prompt.
 
     Exit code 0: all nodes are up; 1: some are not; 2: the proxy cannot be reached.
     """
-    from pgproxy.admin.render import run_status
+    from pgproxy.admin.render import Proxy, run_status
 
-    sys.exit(run_status(host, port, as_json, watch))
+    sys.exit(run_status(Proxy(host, port, user), as_json, watch))
+
+
+@main.group()
+def user() -> None:
+    """The users file: who may log in, with SCRAM verifiers instead of passwords."""
+
+
+_users_file = click.option(
+    "--file",
+    "-f",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The users file, instead of the shard map's auth_users.file.",
+)
+
+
+@user.command("add")
+@click.argument("name")
+@_config
+@_users_file
+@click.option("--replace", "replaces", is_flag=True, help="Give a user who is there already a new password.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking twice.")
+def add_user(name: str, config: Path, path: Path | None, replaces: bool, password_stdin: bool) -> None:
+    """Write a verifier of NAME's password; the password itself is kept nowhere."""
+    from pgproxy.auth import commands
+
+    path = _users_path(config, path)
+    try:
+        commands.check_new(path, name, replaces=replaces)
+        password = (
+            sys.stdin.readline().rstrip("\r\n")
+            if password_stdin
+            else click.prompt("Password", hide_input=True, confirmation_prompt=True, default="", show_default=False)
+        )
+        click.echo(commands.add(path, name, password))
+    except commands.CommandFailed as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+@user.command("remove")
+@click.argument("name")
+@_config
+@_users_file
+def remove_user(name: str, config: Path, path: Path | None) -> None:
+    """Take NAME out of the users file."""
+    from pgproxy.auth import commands
+
+    try:
+        click.echo(commands.remove(_users_path(config, path), name))
+    except commands.CommandFailed as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+@user.command("list")
+@_config
+@_users_file
+def list_users(config: Path, path: Path | None) -> None:
+    """Show who is in the users file, and what is stored for each."""
+    from pgproxy.auth import commands
+
+    try:
+        for line in commands.listing(_users_path(config, path)):
+            click.echo(line)
+    except commands.CommandFailed as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+def _users_path(config: Path, path: Path | None) -> Path:
+    """The file that was named, else the shard map's."""
+    if path is not None:
+        return path
+    file = _load(config).auth_users.file
+    if file is None:
+        raise click.ClickException(f"{config} has no auth_users.file: name one with --file")
+    return Path(file)
 
 
 @main.command()

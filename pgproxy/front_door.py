@@ -26,7 +26,9 @@ class FrontDoor:
 
     def accept(self) -> Client:
         """The protocol of one more client."""
-        return Client(self._converse, self._worker.shard_map.proxy.max_message_bytes)
+        client = Client(self._converse, self._worker.shard_map.proxy.max_message_bytes)
+        client.in_process = True
+        return client
 
     async def _converse(self, client: Client) -> None:
         await self._worker.converse(client, self._services)

@@ -182,6 +182,7 @@ class Metrics:
         "errors",
         "here",
         "local",
+        "logins_refused",
         "nodes",
         "plan_cache_evictions",
         "plan_cache_hits",
@@ -201,6 +202,7 @@ class Metrics:
         self.clients = 0
         self.clients_total = 0
         self.clients_refused = 0
+        self.logins_refused = 0  # no rule, wrong password, …
         self.cancels = 0
         self.route = 0  # one shard
         self.scatter = 0  # several shards

@@ -12,9 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pgproxy
+from pgproxy.auth.users_file import UsersFileErrors, open_users_file
 from pgproxy.front_door import FrontDoor
 from pgproxy.http.server import HttpServer, PortTaken
+from pgproxy.shardmap.auth_rules import trust_warning
+from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.serving import TlsFileError
 from pgproxy.worker import Worker, WorkerView
 
 log = logging.getLogger("pgproxy.server")
@@ -29,7 +33,17 @@ async def serve(
     """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
-    worker = Worker(shard_map, loop)
+    try:
+        users_file = open_users_file(shard_map.auth_users)
+        worker = Worker(shard_map, loop, users_file=users_file)
+    except UsersFileErrors as wrong:
+        for problem in wrong.problems:
+            log.error("%s", problem)
+        return 1
+    except TlsFileError as wrong:
+        log.error("%s", wrong)
+        return 1
+    _warn(shard_map)
     http = _http(worker)
     try:
         server = await loop.create_server(
@@ -41,6 +55,7 @@ async def serve(
     stop, enough = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(_on_signal, stop, enough))
+    loop.add_signal_handler(signal.SIGHUP, worker.read_again)
     try:
         await worker.start()
         await server.start_serving()
@@ -71,6 +86,13 @@ def _http(worker: Worker) -> HttpServer | None:
     http = HttpServer(settings, WorkerView(worker), FrontDoor(worker, settings.default_limit))
     worker.heartbeats.on_change(lambda _state: http.live.node_changed())
     return http
+
+
+def _warn(shard_map: ShardMap) -> None:
+    rules, listen = shard_map.auth, shard_map.proxy.listen
+    for warning in (trust_warning(rules, listen), *auth_warnings(rules, listen)):
+        if warning is not None:
+            log.warning("%s", warning)
 
 
 async def _shut_down(worker: Worker, server: asyncio.Server, enough: asyncio.Event) -> None:

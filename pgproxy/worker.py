@@ -11,13 +11,21 @@ import secrets
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
 from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolView, SlowStatement
-from pgproxy.backend.pool import NodePool
+from pgproxy.auth.password_check import PasswordChecks
+from pgproxy.auth.pending import Pending
+from pgproxy.auth.stored import Stored
+from pgproxy.auth.users import Users
+from pgproxy.auth.users_file import UsersFile
+from pgproxy.backend.pool import NodePool, PoolCounts
+from pgproxy.backend.user_pools import UserPools
+from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
@@ -27,12 +35,15 @@ from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
-from pgproxy.wire.auth import TrustAuthenticator
+from pgproxy.tls.certificates import Certificates, load_certificates
+from pgproxy.tls.serving import ServingTls, TlsFileError
+from pgproxy.wire.auth import Credential
 from pgproxy.wire.messages import error_response
 
 log = logging.getLogger("pgproxy.server")
@@ -41,24 +52,42 @@ FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
-UNREADY_CLIENTS = 1_000  # connections that have not logged in, beyond max_clients
 SLOW_REMEMBERED = 100
 LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
 _NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
+CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
 class Worker:
-    """What the sessions of one process share. Satisfies `session.services.Services`."""
+    """What the sessions of one process share. Satisfies `session.services.Services`.
 
-    def __init__(self, shard_map: ShardMap, loop: asyncio.AbstractEventLoop, *, number: int = 0) -> None:
+    Creating one raises TlsFileError for certificate files that cannot be used.
+    """
+
+    def __init__(
+        self,
+        shard_map: ShardMap,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        number: int = 0,
+        users_file: UsersFile | None = None,
+    ) -> None:
         self.loop = loop
         self.shard_map = shard_map
         self.metrics = Metrics(shard_map.nodes)
         self.draining = False
+        self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
         self.pools: dict[str, NodePool] = {
-            name: NodePool(node, shard_map.cluster, shard_map.proxy.pool, loop, on_failure=self.heartbeats.mark_suspect)
+            name: NodePool(
+                node,
+                shard_map.cluster,
+                shard_map.proxy.pool,
+                loop,
+                on_failure=self.heartbeats.mark_suspect,
+                tls=self.certificates.node,
+            )
             for name, node in shard_map.nodes.items()
         }
         for name, pool in self.pools.items():
@@ -68,6 +97,18 @@ class Worker:
         self._logged = shard_map.proxy.log_statements
         self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
+        self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
+        self._auth_query = _auth_query(shard_map, self.any_node)
+        stored_in = shard_map.auth_users
+        self.users = Users(
+            users_file, self._auth_query, loop, cache_s=stored_in.cache_s, cache_size=stored_in.cache_size
+        )
+        salt_secret = stored_in.salt_secret
+        self.salt_secret = secrets.token_bytes(32) if salt_secret is None else salt_secret.encode()
+        self._password_checks = PasswordChecks(loop)
+        self._newcomers = Newcomers(
+            shard_map.proxy.max_unauthenticated, shard_map.proxy.max_unauthenticated_per_address
+        )
         self.sessions: dict[int, Session] = {}
         self._on_empty: Callable[[], None] = lambda: None
         self._number = number
@@ -79,7 +120,7 @@ class Worker:
         self._facts_wanted = asyncio.Event()
         self._down: dict[str, NodeState] = {}
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
-        self._start_ups: OrderedDict[tuple[tuple[str, str], ...], dict[str, str]] = OrderedDict()
+        self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
 
     # Life
@@ -103,7 +144,17 @@ class Worker:
     async def stop(self) -> None:
         for pool in self.pools.values():
             pool.close()
+        self.user_pools.close()
+        self.users.close()
+        self._password_checks.close()
+        if self._auth_query is not None:
+            await self._auth_query.close()
         await self.heartbeats.stop()
+
+    def read_again(self) -> None:
+        """SIGHUP: users and certificates may have changed."""
+        self.users.forget()
+        self.reload_certificates()
 
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
@@ -122,6 +173,30 @@ class Worker:
             session.client.close()
             session.client.wake()
 
+    # Certificates
+
+    @property
+    def serving_tls(self) -> ServingTls | None:
+        return self.certificates.serving
+
+    def reload_certificates(self) -> None:
+        """Read the files again. One that cannot be used leaves everything as it is."""
+        try:
+            fresh = load_certificates(self.shard_map)
+        except TlsFileError as wrong:
+            log.error("certificates are not reloaded, the old ones stay in force: %s", wrong)
+            return
+        self.use_certificates(fresh)
+        log.info("certificates are reloaded: %s", fresh.described())
+
+    def use_certificates(self, certificates: Certificates) -> None:
+        """For the connections that come and are made from now on; those that are open stay as they are."""
+        self.certificates = certificates
+        for pool in self.pools.values():
+            pool.tls = certificates.node
+        for _, _, pool in self.user_pools.all():
+            pool.tls = certificates.node
+
     # Clients
 
     def accept(self) -> Client:
@@ -133,25 +208,28 @@ class Worker:
 
     async def converse(self, client: Client, services: Services) -> None:
         """One client's session from start to end."""
-        if len(self.sessions) >= self.shard_map.proxy.max_clients + UNREADY_CLIENTS:
+        if not self._newcomers.enter(client):
+            self.metrics.clients_refused += 1
             client.abort()
             return
         pid = self._new_pid()
-        session = Session(client, services, TrustAuthenticator(), pid, secrets.token_bytes(4))
+        session = Session(client, services, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
             await session.converse()
         finally:
             timer.cancel()
+            self._newcomers.leave(client)
             del self.sessions[pid]
             if not self.sessions:
                 self._on_empty()
             if session.admitted:
                 self.metrics.clients -= 1
 
-    def admit(self, *, admin: bool) -> None:
+    def admit(self, client: Client, *, admin: bool) -> None:
         """A client has logged in. Raises 53300 when there are `max_clients`; the admin database stays open."""
+        self._newcomers.leave(client)
         if self.metrics.clients >= self.shard_map.proxy.max_clients and not admin:
             self.metrics.clients_refused += 1
             raise ProxyError(
@@ -175,6 +253,7 @@ class Worker:
 
     def _give_up(self, session: Session) -> None:
         if not session.ready:
+            log.info("client %s has not logged in in time", session.client.address)
             session.client.abort()
             session.client.wake()
 
@@ -200,7 +279,8 @@ class Worker:
 
     def log_error(self, error: ProxyError, client: str, sql: str) -> None:
         """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
-        ours = error.severity == "FATAL" or (
+        refused = error.sqlstate[:2] == "28"  # a log-in, which is logged where it was refused
+        ours = (error.severity == "FATAL" and not refused) or (
             error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate != "57014"  # a cancel is its own wish
         )
         if not ours and self._logged == "none":
@@ -211,6 +291,33 @@ class Worker:
         level = logging.WARNING if ours else logging.INFO
         if self._error_lines.allows():
             log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
+
+    # Users
+
+    def check_password(self, stored: Stored, user: str, password: bytes, wake: Callable[[], None]) -> Pending[bool]:
+        return self._password_checks.check(stored, user, password, wake)
+
+    def enter_pools(self, credential: Credential) -> Mapping[str, NodePool]:
+        return self.user_pools.enter(credential)
+
+    def leave_pools(self, user: str) -> None:
+        self.user_pools.leave(user)
+
+    def _make_user_pool(self, node: str, credential: Credential) -> NodePool:
+        shard_map = self.shard_map
+        settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
+        suspect = self.heartbeats.mark_suspect
+        pool = NodePool(
+            shard_map.nodes[node],
+            shard_map.cluster,
+            settings,
+            self.loop,
+            on_failure=suspect,
+            tls=self.certificates.node,
+            credential=credential,
+        )
+        pool.routed = self.metrics.nodes[node].routed
+        return pool
 
     # Nodes
 
@@ -257,11 +364,11 @@ class Worker:
         hint = 'SHOW NODES in the database "pgproxy" tells since when and why.'
         raise NodeFailure(home, "all nodes are down", hint=hint)
 
-    def start_up_parameters(self, settings: Mapping[str, str]) -> dict[str, str] | None:
-        return self._start_ups.get(tuple(settings.items()))
+    def start_up_parameters(self, user: str, settings: Mapping[str, str]) -> dict[str, str] | None:
+        return self._start_ups.get((user, tuple(settings.items())))
 
-    def remember_start_up(self, settings: Mapping[str, str], parameters: dict[str, str]) -> None:
-        self._start_ups[tuple(settings.items())] = parameters
+    def remember_start_up(self, user: str, settings: Mapping[str, str], parameters: dict[str, str]) -> None:
+        self._start_ups[user, tuple(settings.items())] = parameters
         if len(self._start_ups) > START_UPS_REMEMBERED:
             self._start_ups.popitem(last=False)
 
@@ -274,6 +381,7 @@ class Worker:
         reason = self.why_down(state.name)
         assert reason is not None
         self.pools[state.name].fail(reason)
+        self.user_pools.fail(state.name, reason)
 
     async def _read_facts(self) -> None:
         """Without the nodes that are down the picture is not whole: it only serves when there is none yet."""
@@ -347,9 +455,17 @@ class WorkerView:
                 pool.waiting,
                 pool.settings.size,
                 pool.oldest_wait_s,
+                user,
             )
-            for name, pool in self._worker.pools.items()
+            for user, name, pool in self._pools()
         ]
+
+    def _pools(self) -> Iterator[tuple[str, str, NodePool]]:
+        """User, node and pool of all that there are."""
+        worker = self._worker
+        if not self.shard_map.cluster.as_client:
+            yield from ((self.shard_map.cluster.user, name, pool) for name, pool in worker.pools.items())
+        yield from worker.user_pools.all()
 
     @property
     def clients(self) -> Sequence[ClientView]:
@@ -407,10 +523,20 @@ class WorkerView:
             metrics.plan_cache_hits = cache.hits
             metrics.plan_cache_misses = cache.misses
             metrics.plan_cache_evictions = cache.evictions
-        for name, pool in self._worker.pools.items():
-            node, counts = metrics.nodes[name], pool.counts
+        for name, node in metrics.nodes.items():
+            pools = [pool for _, home, pool in self._pools() if home == name]
+            counts = _sum([pool.counts for pool in pools] + [self._worker.user_pools.past[name]])
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
             node.failures = counts.lost
-            node.in_use = pool.size - pool.idle
+            node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
+
+
+def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:
+    sql = shard_map.auth_users.query
+    return None if sql is None else AuthQuery(shard_map, sql, any_node)
+
+
+def _sum(counts: Sequence[PoolCounts]) -> PoolCounts:
+    return PoolCounts(*(sum(getattr(each, field.name) for each in counts) for field in fields(PoolCounts)))

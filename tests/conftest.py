@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fix_nodes", "tests.fix_proxy", "tests.differential.fix_sides"]
+pytest_plugins = [
+    "tests.fix_nodes",
+    "tests.fix_proxy",
+    "tests.fix_tls",
+    "tests.fix_system_nodes",
+    "tests.session.fix_authentication",
+    "tests.differential.fix_sides",
+]
 
 pytest.register_assert_rewrite("tests.clients.sides")
 

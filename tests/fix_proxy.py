@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
-from pgproxy.shardmap.model import HttpSettings
+from pgproxy.shardmap.model import HttpSettings, ShardMap
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
@@ -47,15 +47,19 @@ class RunningProxy:
 
 @contextmanager
 def running_proxy(
-    cluster: LibraryCluster, directory: Path, *, http: HttpSettings = NO_HTTP, **settings: Any
+    cluster: LibraryCluster,
+    directory: Path,
+    change: Callable[[ShardMap], ShardMap] = lambda shard_map: shard_map,
+    *,
+    http: HttpSettings = NO_HTTP,
+    **settings: Any,
 ) -> Iterator[RunningProxy]:
-    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default; `http` its HTTP side,
-    which is off otherwise."""
+    """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default, `change` makes other
+    changes to the shard map; `http` is its HTTP side, which is off otherwise."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
-    shard_map = cluster.shard_map(port)
-    shard_map = replace(shard_map, proxy=replace(shard_map.proxy, **settings), http=http)
-    config.write_text(to_toml(shard_map), encoding="utf-8")
+    shard_map = change(replace(cluster.shard_map(port), http=http))
+    config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],
@@ -92,6 +96,8 @@ def _await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) ->
             psycopg.connect(conninfo, connect_timeout=2).close()
             return
         except psycopg.OperationalError as failure:
+            if "certificate" in str(failure) or "encrypted connections only" in str(failure):
+                return  # it answers: who may connect is the test's business
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the proxy did not start ({failure}):\n{log.read_text(errors='replace')}")
         time.sleep(0.05)

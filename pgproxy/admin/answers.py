@@ -110,7 +110,7 @@ def _pools(view: View) -> Iterator[Row]:
     for pool in view.pools:
         wait = None if pool.oldest_wait_s is None else f"{pool.oldest_wait_s:.3f}"
         counts = (pool.size, pool.idle, pool.in_use, pool.waiting, pool.max_size)
-        yield (pool.node, *map(str, counts), wait)
+        yield (pool.node, *map(str, counts), wait, pool.user)
 
 
 def _clients(view: View) -> Iterator[Row]:
@@ -153,6 +153,9 @@ def _config(view: View) -> Iterator[Row]:
     yield from _settings("cluster", shard_map.cluster)
     for name, node in shard_map.nodes.items():
         yield from _settings(f"nodes.{name}", node)
+    for index, rule in enumerate(shard_map.auth):
+        yield from _settings(f"auth[{index}]", rule)
+    yield from _settings("auth_users", shard_map.auth_users)
 
 
 def _version(view: View) -> Iterator[Row]:
@@ -206,6 +209,7 @@ SHOWS: Mapping[str, Show] = {
             ("waiting", INT8),
             ("max_size", INT8),
             ("oldest_wait_s", FLOAT8),
+            ("user", TEXT),
         ),
         _pools,
     ),
@@ -300,10 +304,12 @@ def _settings(path: str, value: object) -> Iterator[Row]:
 def _setting(path: str, value: object) -> str | None:
     if value is None:
         return None
-    if path.endswith(("password", "token")):
+    if path.endswith(("password", "secret", "token")):
         return "********"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return str(value.value) if isinstance(value, Enum) else str(value)
 
 

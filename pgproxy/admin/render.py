@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psycopg
@@ -33,23 +34,38 @@ class NodeStatus:
     detail: str | None
 
 
-def run_status(host: str, port: int, as_json: bool, watch: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where the proxy is, and as whom to log in; a password comes from PGPASSWORD, ~/.pgpass or a prompt."""
+
+    host: str
+    port: int
+    user: str = "pgproxy"
+    password: str | None = None
+
+
+def run_status(proxy: Proxy, as_json: bool, watch: bool) -> int:
     """Print the status once, or every second until Ctrl-C. Gives the exit code: ALL_UP, DEGRADED or UNREACHABLE."""
+    show = _watch if watch else _once
     try:
-        return (_watch if watch else _once)(host, port, as_json)
+        try:
+            return show(proxy, as_json)
+        except psycopg.OperationalError as refused:
+            return show(_with_password(proxy, refused), as_json)
     except psycopg.Error as failure:
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
-        print(f"pgproxy: no proxy answers at {host}:{port}: {reason}", file=sys.stderr)
+        print(f"pgproxy: no proxy answers at {proxy.host}:{proxy.port}: {reason}", file=sys.stderr)
         return UNREACHABLE
 
 
-def fetch_status(host: str, port: int) -> list[NodeStatus]:
+def fetch_status(proxy: Proxy) -> list[NodeStatus]:
     """One row for each node. Raises psycopg.Error when the proxy cannot be asked."""
     with psycopg.connect(
-        host=host,
-        port=port,
+        host=proxy.host,
+        port=proxy.port,
         dbname="pgproxy",
-        user="pgproxy",
+        user=proxy.user,
+        password=proxy.password,
         sslmode="prefer",
         application_name="pgproxy status",
         connect_timeout=_CONNECT_TIMEOUT_S,
@@ -81,8 +97,15 @@ def status_json(nodes: list[NodeStatus]) -> str:
     return json.dumps({"nodes": [asdict(node) for node in nodes], "degraded": exit_code(nodes) != ALL_UP})
 
 
-def _once(host: str, port: int, as_json: bool) -> int:
-    nodes = fetch_status(host, port)
+def _with_password(proxy: Proxy, refused: psycopg.OperationalError) -> Proxy:
+    """Ask for a password when that is what was missing, and somebody is there to ask."""
+    if "no password supplied" not in str(refused) or not sys.stdin.isatty():
+        raise refused
+    return replace(proxy, password=getpass.getpass(f"Password for user {proxy.user}: "))
+
+
+def _once(proxy: Proxy, as_json: bool) -> int:
+    nodes = fetch_status(proxy)
     if as_json:
         print(status_json(nodes))
     else:
@@ -90,18 +113,18 @@ def _once(host: str, port: int, as_json: bool) -> int:
     return exit_code(nodes)
 
 
-def _watch(host: str, port: int, as_json: bool) -> int:
+def _watch(proxy: Proxy, as_json: bool) -> int:
     """A line of JSON, or the table drawn anew, every second. Ctrl-C ends it with the last code."""
     code = ALL_UP
     try:
         if as_json:
             while True:
-                code = _once(host, port, as_json)
+                code = _once(proxy, as_json)
                 sys.stdout.flush()
                 time.sleep(_WATCH_INTERVAL_S)
         with Live(auto_refresh=False) as live:
             while True:
-                nodes = fetch_status(host, port)
+                nodes = fetch_status(proxy)
                 code = exit_code(nodes)
                 live.update(status_table(nodes), refresh=True)
                 time.sleep(_WATCH_INTERVAL_S)

@@ -31,7 +31,7 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """One node's connection pool, in connections (`waiting`: sessions in its queue)."""
+    """The connections of one user to one node (`waiting`: sessions in the queue for them)."""
 
     node: str
     size: int
@@ -40,6 +40,7 @@ class PoolView:
     waiting: int
     max_size: int
     oldest_wait_s: float | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

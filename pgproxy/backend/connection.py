@@ -11,12 +11,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from struct import Struct
 from typing import Any, Protocol, cast
 
+from pgproxy.backend.cancel import request_cancel
 from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode, ServerError
 from pgproxy.backend.prepared import BoundStatement, PreparedStatements
 from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
 from pgproxy.shardmap.model import ClusterSettings, Node
+from pgproxy.tls.node import NodeTls, NodeUpgrade, end_point
 from pgproxy.wire import messages as wire
-from pgproxy.wire.auth import Login
+from pgproxy.wire.auth import Credential, Login
 from pgproxy.wire.extended import (
     describe_statement,
     execute_message,
@@ -55,8 +57,16 @@ class BackendConnection(asyncio.Protocol):
     force beyond the node's defaults, `parameters` the last ParameterStatus of each name.
     """
 
-    def __init__(self, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cluster: ClusterSettings,
+        loop: asyncio.AbstractEventLoop,
+        tls: NodeTls | None = None,
+        credential: Credential | None = None,
+    ) -> None:
         self.node = node
+        self._tls = tls
         self.parameters: dict[str, str] = {}
         self.applied: Mapping[str, str] = {}
         self.status = IDLE
@@ -75,7 +85,8 @@ class BackendConnection(asyncio.Protocol):
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
-        self._login: Login | None = Login(cluster.user, cluster.password)
+        self._credential = credential or Credential(cluster.user, cluster.password)
+        self._login: Login | None = Login(self._credential)
         self._logged_in: asyncio.Future[None] = loop.create_future()
         self._key: tuple[int, bytes] | None = None
         self._last_error: ProxyError | None = None
@@ -83,14 +94,25 @@ class BackendConnection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, node: Node, cluster: ClusterSettings, loop: asyncio.AbstractEventLoop, timeout_s: float
+        cls,
+        node: Node,
+        cluster: ClusterSettings,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        tls: NodeTls | None = None,
+        credential: Credential | None = None,
     ) -> BackendConnection:
-        """Connect and log in. Raises NodeFailure or the node's own ServerError."""
-        connection = cls(node, cluster, loop)
+        """Connect and log in, as the cluster's user unless a credential is given. Raises NodeFailure or the node's
+        own ServerError."""
+        connection = cls(node, cluster, loop, tls, credential)
         try:
             async with asyncio.timeout(timeout_s):
-                await loop.create_connection(lambda: connection, node.host, node.port)
-                await connection._logged_in
+                transport, _ = await loop.create_connection(connection._first_protocol, node.host, node.port)
+                try:
+                    await connection._logged_in
+                except BaseException:
+                    transport.abort()  # the connection has not seen it when it ends before it is encrypted
+                    raise
         except TimeoutError:
             connection.abort()
             raise NodeFailure(node.name, f"node {node.name} did not answer within {timeout_s:g} s") from None
@@ -102,6 +124,14 @@ class BackendConnection(asyncio.Protocol):
             connection.abort()
             raise
         return connection
+
+    def _first_protocol(self) -> asyncio.Protocol:
+        if self._tls is None:
+            return self
+        return NodeUpgrade(self._tls, self.node.host, self, self._no_tls)
+
+    def _no_tls(self, reason: str) -> None:
+        self._last_error = self._last_error or no_tls(self.node, reason)
 
     @property
     def busy(self) -> bool:
@@ -170,12 +200,7 @@ class BackendConnection(asyncio.Protocol):
             if self._key is None:
                 return
             async with asyncio.timeout(CANCEL_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(self.node.host, self.node.port)
-                try:
-                    writer.write(wire.cancel_request(*self._key))
-                    await reader.read(1)  # the node closes once the signal is sent
-                finally:
-                    writer.close()
+                await request_cancel(self.node, self._tls, wire.cancel_request(*self._key))
         except (OSError, TimeoutError):
             # The signal may still be on its way: this connection must not meet it in another statement.
             self.abort()
@@ -216,10 +241,12 @@ class BackendConnection(asyncio.Protocol):
         if self.closed:
             self._transport.abort()
             return
+        if self._login is not None:
+            self._login.end_point = end_point(transport)
         self._transport.write(
             wire.startup_message(
                 {
-                    "user": self._cluster.user,
+                    "user": self._credential.user,
                     "database": self._cluster.database,
                     "client_encoding": "UTF8",
                 }
@@ -480,6 +507,14 @@ class BackendConnection(asyncio.Protocol):
 
     def _lost(self) -> NodeFailure:
         return NodeFailure(self.node.name, f"node {self.node.name} closed the connection unexpectedly")
+
+
+def no_tls(node: Node, reason: str) -> NodeFailure:
+    return NodeFailure(
+        node.name,
+        f"no TLS connection to node {node.name}: {reason}",
+        hint="The shard map's cluster.tls says what is expected of the nodes' certificates.",
+    )
 
 
 def _is_plain_answer(data: bytes) -> bool:

@@ -17,6 +17,8 @@ from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures
 from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
+from pgproxy.tls.node import NodeTls
+from pgproxy.wire.auth import Credential
 
 log = logging.getLogger("pgproxy.backend")
 
@@ -77,9 +79,13 @@ class NodePool:
         loop: asyncio.AbstractEventLoop,
         *,
         on_failure: Callable[[str, str], None] = lambda node, reason: None,
+        credential: Credential | None = None,
+        tls: NodeTls | None = None,
     ) -> None:
         self.node = node
+        self.credential = credential  # None: the cluster's user; connections opened from now on log in with it
         self.settings = settings
+        self.tls = tls  # for connections that are made from now on
         self.counts = PoolCounts()
         self.routed = Figures()  # of the statements that went to one shard here
         self._cluster = cluster
@@ -289,7 +295,7 @@ class NodePool:
         try:
             await asyncio.sleep(max(0.0, self._retry_at - self._loop.time()))
             connection = await BackendConnection.open(
-                self.node, self._cluster, self._loop, self.settings.connect_timeout_s
+                self.node, self._cluster, self._loop, self.settings.connect_timeout_s, self.tls, self.credential
             )
         except ProxyError as failure:
             self._connecting -= 1

@@ -15,12 +15,15 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.check_auth import check_authentication
 from pgproxy.cluster.connect import connection, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.load import ShardMapErrors, load
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 from pgproxy.shardmap.placement import placement_problems
+from pgproxy.tls.certificates import load_certificates
+from pgproxy.tls.serving import TlsFileError
 
 _READ_TIMEOUT_S = 10.0
 
@@ -68,10 +71,15 @@ def run_check(path: Path, offline: bool) -> tuple[list[str], list[str]]:
         shard_map = load(path)
     except ShardMapErrors as wrong:
         return list(wrong.problems), []
+    errors, warnings = check_authentication(shard_map)
     if offline:
-        return [], []
+        return errors, warnings
+    try:
+        load_certificates(shard_map)
+    except TlsFileError as wrong:
+        return [*errors, str(wrong)], warnings
     findings = asyncio.run(check_nodes(shard_map))
-    return list(findings.errors), list(findings.warnings)
+    return [*errors, *findings.errors], [*warnings, *findings.warnings]
 
 
 async def check_nodes(shard_map: ShardMap) -> Findings:

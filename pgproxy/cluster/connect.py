@@ -16,6 +16,8 @@ from pgproxy.shardmap.model import ClusterSettings, Node
 
 T = TypeVar("T")
 
+_NO_FILE = "/nonexistent/file"
+
 
 async def connect(
     node: Node, cluster: ClusterSettings, *, application_name: str, timeout_s: float, lock_timeout_s: float = 0.0
@@ -28,7 +30,7 @@ async def connect(
             dbname=cluster.database,
             user=cluster.user,
             password=cluster.password,
-            sslmode=cluster.tls,
+            **tls_options(cluster),
             gssencmode="disable",  # CockroachDB answers a GSSENCRequest with an error
             client_encoding="utf8",
             application_name=application_name,
@@ -37,6 +39,18 @@ async def connect(
             autocommit=True,
             prepare_threshold=None,
         )
+
+
+def tls_options(cluster: ClusterSettings) -> dict[str, Any]:
+    """libpq's options for what `tls.node` means for the other connections. Files of the proxy's own user, which libpq
+    would find in ~/.postgresql, play no part."""
+    options = {
+        "sslmode": cluster.tls,
+        "sslrootcert": cluster.tls_ca_file or _NO_FILE,
+        "sslcert": cluster.tls_certificate_file or _NO_FILE,
+        "sslkey": cluster.tls_key_file or _NO_FILE,
+    }
+    return {"sslmode": "disable"} if cluster.tls == "disable" else options
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import psycopg
 from psycopg import sql
 
+from pgproxy.cluster.connect import tls_options
 from pgproxy.shardmap.model import Engine, Node, Shard, ShardMap
 
 _CONNECT_TIMEOUT_S = 5
@@ -101,7 +102,7 @@ def connect(shard_map: ShardMap, node: Node, database: str) -> psycopg.Connectio
         user=cluster.user,
         password=cluster.password,
         dbname=database,
-        sslmode=cluster.tls,
+        **tls_options(cluster),
         connect_timeout=_CONNECT_TIMEOUT_S,
         application_name="pgproxy init",
         options="-c client_min_messages=warning",

@@ -122,9 +122,9 @@ def _pools(view: ProxyView) -> Iterator[Metric]:
         "max_size": "Most connections.",
     }
     for name, text in names.items():
-        family = GaugeMetricFamily(f"pgproxy_pool_{name}", text, labels=("node",))
+        family = GaugeMetricFamily(f"pgproxy_pool_{name}", text, labels=("node", "user"))
         for pool in view.pools:
-            family.add_metric((pool.node,), getattr(pool, name))
+            family.add_metric((pool.node, pool.user), getattr(pool, name))
         yield family
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgproxy.admin.answers import holds
-from pgproxy.admin.view import NodeView, PlanView
+from pgproxy.admin.view import NodeView, PlanView, PoolView
 from pgproxy.http.view import ProxyView
 
 TEMPLATES_SHOWN = 25
@@ -79,7 +79,9 @@ def node_state(node: NodeView) -> str:
 
 
 def _nodes(view: ProxyView) -> list[dict[str, Any]]:
-    pools = {pool.node: pool for pool in view.pools}
+    pools: dict[str, list[PoolView]] = {node.name: [] for node in view.nodes}
+    for pool in view.pools:
+        pools[pool.node].append(pool)
     metrics = view.metrics.nodes
     places = view.shard_map.nodes
     return [
@@ -91,10 +93,10 @@ def _nodes(view: ProxyView) -> list[dict[str, Any]]:
             "last_ok": node.last_ok,
             "latency_ms": None if node.latency_ms is None else round(node.latency_ms, 2),
             "error": node.error,
-            "in_use": pools[node.name].in_use,
-            "size": pools[node.name].size,
-            "max_size": pools[node.name].max_size,
-            "waiting": pools[node.name].waiting,
+            "in_use": sum(pool.in_use for pool in pools[node.name]),
+            "size": sum(pool.size for pool in pools[node.name]),
+            "max_size": sum(pool.max_size for pool in pools[node.name]),
+            "waiting": sum(pool.waiting for pool in pools[node.name]),
             "statements": metrics[node.name].statements,
         }
         for node in view.nodes

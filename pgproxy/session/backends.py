@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
@@ -20,6 +20,8 @@ class Backends:
     def __init__(self, client: Client, services: Services) -> None:
         self.settings: Settings = NO_SETTINGS
         self.defaults: Settings = NO_SETTINGS
+        self.pools: Mapping[str, NodePool] = services.pools
+        self.node_user = ""  # as whom the nodes know the session, where that is the client's user
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
         self.waiting = False
@@ -32,7 +34,7 @@ class Backends:
         failure = self._services.why_down(node)
         if failure is not None:
             raise failure
-        pool = self._services.pools[node]
+        pool = self.pools[node]
         connection = pool.try_lease() or await self._queue(pool)
         self.held[connection] = pool
         if connection.applied is not self.settings and connection.applied != self.settings:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
 from pgproxy.session.client_tls import ClientTls
+from pgproxy.session.half_closed import watch
+from pgproxy.tls.engine import TlsEngine
+from pgproxy.tls.stream import TlsStream
 from pgproxy.wire.frames import FrameReader
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
@@ -43,6 +47,8 @@ class Client(asyncio.Protocol):
         self.reader = FrameReader(max_message_bytes)
         self.untyped = bytearray()  # the start-up packets, before `started`
         self.gone = False
+        self.ended = False  # it sends no more, but may still read what it has asked for
+        self.in_process = False  # no connection from outside: the proxy's own HTTP side, which has asked for its token
         self.tls: ClientTls | None = None  # not encrypted
         self.shortcut: Callable[[bytes], bool] | None = None  # takes what came if it can, while nothing else waits
         self._converse = converse
@@ -72,6 +78,15 @@ class Client(asyncio.Protocol):
         finally:
             self._stepping = False
 
+    def encrypt(self, context: ssl.SSLContext, first: bytes) -> TlsStream:
+        """TLS from here on, `first` being what has come of it. Wakes when the handshake is through or has failed."""
+        transport = cast(asyncio.Transport, self._transport)
+        engine = TlsEngine(context, server_side=True)
+        self._transport = stream = TlsStream(transport, self, engine, self.wake)
+        if first:
+            stream.data_received(first)
+        return stream
+
     async def wait(self) -> None:
         """Suspend until woken. Raises ClientGone when there is nobody left to talk to."""
         await _suspend()
@@ -96,10 +111,16 @@ class Client(asyncio.Protocol):
         return frame
 
     async def message(self) -> tuple[int, bytes]:
-        """The next message as (type byte, payload)."""
+        """The next message as (type byte, payload). Raises ClientGone when there will be none."""
         while (frame := self.poll()) is None:
-            await self.wait()
+            await self.more()
         return frame
+
+    async def more(self) -> None:
+        """Wait for input. Raises ClientGone when the client has said its last."""
+        if self.ended:
+            raise ClientGone
+        await self.wait()
 
     # Writing
 
@@ -174,7 +195,15 @@ class Client(asyncio.Protocol):
             cast(asyncio.Transport, self._transport).pause_reading()
 
     def eof_received(self) -> bool:
-        return False  # close: a client that has said its last cannot read an answer in this protocol
+        if not self.ended:
+            self.ended = True
+            self.wake()
+            watch(cast(asyncio.Transport, self._transport), lambda: self.gone, self._vanished)
+        return True  # like PostgreSQL, which sees the end when it reads the next message: the answer is still sent
+
+    def _vanished(self) -> None:
+        self.abort()
+        self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True

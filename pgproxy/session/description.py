@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pgproxy.wire.rows import Column
 
-DescriptionKey = tuple[str, tuple[int, ...], tuple[tuple[str, str], ...]]
-"""The text for the node, the parameter types that the client declared, the session's settings."""
+DescriptionKey = tuple[str, tuple[int, ...], tuple[tuple[str, str], ...], str]
+"""The text for the node, the parameter types that the client declared, the session's settings, the nodes' user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -456,7 +456,7 @@ class Extended:
             assert isinstance(plan, ToNode)
             node = plan.node or self._transactions.preferred_node() or self._services.any_node()
             sql = sql_for(plan.text, None, statement.planned.arguments)
-        key = (sql, statement.types, tuple(self._backends.settings.items()))
+        key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
         current = self._transactions.current
         known = self._services.descriptions.get(key) if current is None else None
         if known is not None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from pgproxy.auth.pending import Pending
+from pgproxy.auth.stored import Stored
+from pgproxy.auth.users import Users
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures, Metrics
 from pgproxy.planner.planner import Planner
+from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
 from pgproxy.session.recent import Recent
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.tls.serving import ServingTls
+from pgproxy.wire.auth import Credential
 
 
 class Services(Protocol):
@@ -28,7 +34,29 @@ class Services(Protocol):
     def metrics(self) -> Metrics: ...
 
     @property
-    def pools(self) -> Mapping[str, NodePool]: ...
+    def pools(self) -> Mapping[str, NodePool]:
+        """Those of the configured user. A session's own are `Backends.pools`."""
+        ...
+
+    def enter_pools(self, credential: Credential) -> Mapping[str, NodePool]:
+        """The pools for a client that has logged in so. Raises 53300."""
+        ...
+
+    def leave_pools(self, user: str) -> None:
+        """The session ends; once for each `enter_pools`."""
+        ...
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def salt_secret(self) -> bytes:
+        """What the salts of unknown users are made from."""
+        ...
+
+    def check_password(self, stored: Stored, user: str, password: bytes, wake: Callable[[], None]) -> Pending[bool]:
+        """Without blocking the event loop."""
+        ...
 
     @property
     def draining(self) -> bool:
@@ -53,6 +81,11 @@ class Services(Protocol):
 
     def log_statement(self, sql: str, client: str) -> None: ...
 
+    @property
+    def serving_tls(self) -> ServingTls | None:
+        """The certificate and what belongs to it for connections that come now; None: no TLS."""
+        ...
+
     def planner(self) -> Planner:
         """Raises 57P03 while the catalog could not be read yet."""
         ...
@@ -68,11 +101,12 @@ class Services(Protocol):
         ids differ between nodes. Raises NodeFailure when none is."""
         ...
 
-    def start_up_parameters(self, settings: Mapping[str, str]) -> dict[str, str] | None:
-        """ParameterStatus values of a session with these start-up settings, if they are known already."""
+    def start_up_parameters(self, user: str, settings: Mapping[str, str]) -> dict[str, str] | None:
+        """ParameterStatus values of a session with these start-up settings, if they are known already. `user` as
+        the nodes know it, "" for the configured one."""
         ...
 
-    def remember_start_up(self, settings: Mapping[str, str], parameters: dict[str, str]) -> None: ...
+    def remember_start_up(self, user: str, settings: Mapping[str, str], parameters: dict[str, str]) -> None: ...
 
     def admin(self, sql: str) -> bytes:
         """The admin database's answer as wire messages up to CommandComplete."""
@@ -87,8 +121,8 @@ class Services(Protocol):
         """What nodes have said of statements: parameter types and columns, by text, types and settings."""
         ...
 
-    def admit(self, *, admin: bool) -> None:
-        """One more client. Raises 53300 when there are too many."""
+    def admit(self, client: Client, *, admin: bool) -> None:
+        """One more client, which has logged in. Raises 53300 when there are too many."""
         ...
 
     def cancel(self, pid: int, key: bytes) -> None:

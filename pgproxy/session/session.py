@@ -15,11 +15,10 @@ from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
 from pgproxy.session.relay import Relay
 from pgproxy.session.services import Services
-from pgproxy.session.start_up import Identity, first_message, identify, log_in, take_settings
+from pgproxy.session.start_up import Identity, check_encryption, first_message, identify, log_in, take_settings
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import messages
-from pgproxy.wire.auth import Authenticator
 
 log = logging.getLogger("pgproxy.session")
 
@@ -30,7 +29,7 @@ _UNNAMED = Identity("", "", "", admin=False)
 class Session:
     """`pid` and `key` are what the client's CancelRequest must name. The server creates one per connection."""
 
-    def __init__(self, client: Client, services: Services, authenticator: Authenticator, pid: int, key: bytes) -> None:
+    def __init__(self, client: Client, services: Services, pid: int, key: bytes) -> None:
         self.client = client
         self.pid = pid
         self.key = key
@@ -43,7 +42,7 @@ class Session:
         self.backends = Backends(client, services)
         self.transactions = Transactions(client, self.backends)
         self._services = services
-        self._authenticator = authenticator
+        self._entered_as: str | None = None
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._sql = ""  # of the statement that runs, where it goes the long way
@@ -73,6 +72,8 @@ class Session:
             self._relay.abandon()
             self.client.close()
             self.backends.give_back_all()
+            if self._entered_as is not None:
+                self._services.leave_pools(self._entered_as)
 
     def cancel(self) -> None:
         """A CancelRequest with the right key came."""
@@ -98,10 +99,16 @@ class Session:
         message = await first_message(client, services)
         if message is None:
             return False
+        if not client.in_process:
+            check_encryption(client, services)
+        self.key = self.key[: message.cancel_key_bytes]
+        credential = await log_in(client, message, services)
         identity = identify(message, services)
-        await log_in(client, message, self._authenticator)
-        services.admit(admin=identity.admin)
+        services.admit(client, admin=identity.admin)
         self.admitted = True
+        if not identity.admin and services.shard_map.cluster.as_client and not client.in_process:
+            self.backends.pools = services.enter_pools(credential)
+            self.backends.node_user = self._entered_as = credential.user
         parameters = await take_settings(message, identity, self.backends, services)
         self.identity = identity
         self.backends.reported.values = parameters
@@ -126,6 +133,8 @@ class Session:
                 await client.drain()  # what it has asked for already comes before what it asks next
             frame = client.poll()
             if frame is None:
+                if client.ended:
+                    return
                 await self._rest()
                 continue
             kind, payload = frame
@@ -197,7 +206,7 @@ class Session:
         self.statements += 1
         self.active = True
         self._started_at = started_at
-        self._relay.start(planned, plan, shard, services.pools[shard.node])
+        self._relay.start(planned, plan, shard, self.backends.pools[shard.node])
         return True
 
     def _relay_answered(self, answer: bytes) -> None:
@@ -210,7 +219,7 @@ class Session:
         if took_us > services.slow_us:
             services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
-        if client.reader.empty and not client.slow and not services.draining:
+        if client.reader.empty and not client.slow and not client.ended and not services.draining:
             client.shortcut = self._take_shortcut
         else:
             client.wake()

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 
 from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.planner.settings import check_setting
+from pgproxy.session.authentication import authenticate
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
+from pgproxy.session.encryption import TLS_HANDSHAKE, Encryption, check_encryption
 from pgproxy.session.services import Services
 from pgproxy.session.settings import start_up_statement
 from pgproxy.wire import messages
-from pgproxy.wire.auth import Authenticator
+from pgproxy.wire.auth import Credential
 from pgproxy.wire.startup import (
     CancelRequest,
     StartupMessage,
     parse_first_packet,
     startup_settings,
 )
+
+__all__ = ["Identity", "check_encryption", "first_message", "identify", "log_in", "take_settings"]
 
 ADMIN_DATABASE = "pgproxy"
 _UTF8_NAMES = frozenset({"utf8", "unicode", "auto"})
@@ -48,10 +52,15 @@ class Identity:
 async def first_message(client: Client, services: Services) -> StartupMessage | None:
     """Answer requests for encryption until the StartupMessage; None after a CancelRequest, which ends the
     connection without an answer."""
+    while not client.untyped:
+        await client.more()
+    encryption = Encryption(client, services)
+    if client.untyped[0] == TLS_HANDSHAKE and services.serving_tls is not None:
+        await encryption.begin_directly()
     while True:
         parsed = parse_first_packet(bytes(client.untyped))
         if parsed is None:
-            await client.wait()
+            await client.more()
             continue
         packet, size = parsed
         del client.untyped[:size]
@@ -61,29 +70,27 @@ async def first_message(client: Client, services: Services) -> StartupMessage | 
         if isinstance(packet, CancelRequest):
             services.cancel(packet.pid, packet.key)
             return None
-        client.send(b"N")
-        client.flush()
+        await encryption.answer(packet)
 
 
-async def log_in(client: Client, message: StartupMessage, authenticator: Authenticator) -> None:
+async def log_in(client: Client, message: StartupMessage, services: Services) -> Credential:
     """Protocol version and authentication, up to AuthenticationOk."""
     if message.must_negotiate:
-        client.send(messages.negotiate_protocol_version(0, message.protocol_options))
-    for answer in authenticator.start(message.parameters):
-        client.send(answer)
-    while not authenticator.done:
-        client.flush()
-        kind, payload = await client.message()
-        if kind != messages.PASSWORD:
-            raise ProxyError("08P01", f"expected password response, got message type {kind}", severity="FATAL")
-        for answer in authenticator.feed(payload):
-            client.send(answer)
+        client.send(messages.negotiate_protocol_version(message.agreed_minor, message.protocol_options))
+    return await authenticate(client, message, services)
 
 
 def identify(message: StartupMessage, services: Services) -> Identity:
-    """Raises 3D000 for a database that is not the cluster's."""
+    """Raises 3D000 for a database that is not the cluster's, 42501 where the admin database is not for this user."""
     database = message.database
     admin = database == ADMIN_DATABASE
+    if admin and services.shard_map.auth and message.user not in services.shard_map.proxy.admin_users:
+        raise ProxyError(
+            "42501",
+            f'permission denied for database "{ADMIN_DATABASE}"',
+            hint="The shard map's proxy.admin_users names who may use it.",
+            severity="FATAL",
+        )
     if not admin and database != services.shard_map.cluster.database:
         raise ProxyError(
             "3D000",
@@ -105,9 +112,9 @@ async def take_settings(
     _check_syntax(wanted)
     wanted.pop("client_encoding", None)
     if identity.admin:
-        return services.start_up_parameters({}) or _WITHOUT_NODES
+        return services.start_up_parameters("", {}) or _WITHOUT_NODES
     backends.settings = backends.defaults = {name: start_up_statement(name, value) for name, value in wanted.items()}
-    known = services.start_up_parameters(wanted)
+    known = services.start_up_parameters(backends.node_user, wanted)
     if known is not None:
         return known
     try:
@@ -119,7 +126,7 @@ async def take_settings(
         raise
     parameters = dict(connection.parameters)
     backends.give_back(connection)
-    services.remember_start_up(wanted, parameters)
+    services.remember_start_up(backends.node_user, wanted, parameters)
     return parameters
 
 

@@ -8,12 +8,21 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from pgproxy.hashing import KEY_TYPES, TEXT_OIDS
+from pgproxy.shardmap.auth_rules import (
+    NEED_SECRETS,
+    AuthMethod,
+    AuthRule,
+    AuthUsers,
+    is_loopback,
+    read_rules,
+    trust_from_elsewhere,
+)
 from pgproxy.shardmap.environment import UNSET, Report, expand
+from pgproxy.shardmap.files import check_cluster_tls, check_proxy_tls, from_folder
 from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
@@ -26,6 +35,7 @@ from pgproxy.shardmap.model import (
     Shard,
     ShardMap,
     Table,
+    TlsSettings,
 )
 from pgproxy.shardmap.options import did_you_mean, read_section
 from pgproxy.shardmap.placement import PlacementError, placement_problems
@@ -52,7 +62,7 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None) -> ShardMap
         raise ShardMapErrors([f"{path}: {failed.strerror or failed}"]) from failed
     except UnicodeDecodeError as failed:
         raise ShardMapErrors([f"{path}: not UTF-8 text (byte {failed.start})"]) from failed
-    return parse(text, os.environ if environ is None else environ)
+    return from_folder(Path(path).parent, parse(text, os.environ if environ is None else environ))
 
 
 def parse(text: str, environ: Mapping[str, str]) -> ShardMap:
@@ -81,12 +91,23 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     cluster = _cluster(top["cluster"], report)
     nodes = _nodes(top["nodes"], report)
     tables = _tables(top["tables"], report)
+    auth = _auth(top["auth"], report)
+    auth_users = _auth_users(top["auth_users"], auth, report)
     reference_tables = top["reference_tables"] or ()
     if top["nodes"] is not None:
         _check_nodes_known(tables, top["unmapped_node"], list(top["nodes"]), report)
     _check_names(tables, reference_tables, report)
-    if cluster is None or proxy is None or http is None:
+    if cluster is None or proxy is None or auth_users is None or http is None:
         return None
+    wrong: tuple[object, ...] = (proxy.listen, proxy.allow_trust_from_anywhere)  # None: reported already
+    problem = None if None in wrong else trust_problem(auth, proxy)
+    if problem is not None:
+        report(*problem)
+    tls: TlsSettings | None = proxy.tls
+    if tls is not None and tls.client_ca_file is None:
+        for index, rule in enumerate(auth):
+            if rule.method is AuthMethod.CERT:
+                report(f"auth[{index}].method", '"cert" needs proxy.tls.client_ca_file')
     _check_physical_tables(tables, cluster.engine, report)
     return ShardMap(
         proxy=proxy,
@@ -96,6 +117,8 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
         reference_tables=frozenset(reference_tables),
         unmapped_node=top["unmapped_node"],
         http=http,
+        auth=auth,
+        auth_users=auth_users,
     )
 
 
@@ -103,20 +126,28 @@ def _proxy(data: Any, report: Report) -> ProxySettings | None:
     if data is None:
         return None
     facts = read_section("proxy", "proxy", data, report)
-    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings)):
+    for name, model in (("pool", PoolSettings), ("heartbeat", HeartbeatSettings), ("tls", TlsSettings)):
         if facts[name] is not None:
             facts[name] = model(**read_section(f"proxy.{name}", f"proxy.{name}", facts[name], report))
     pool = facts["pool"]
     if pool is not None and None not in (pool.size, pool.min_idle) and pool.min_idle > pool.size:
         report("proxy.pool.min_idle", f"must not exceed proxy.pool.size ({pool.size})")
-    listen = facts["listen"]
-    if listen is not None and not is_loopback(listen) and facts["allow_trust_from_anywhere"] is False:
-        report(
-            "proxy.listen",
-            f'"{listen}" can be reached from other machines and clients log in without a password (trust); '
-            "set proxy.allow_trust_from_anywhere = true if that is meant",
-        )
+    if facts["tls"] is not None:
+        check_proxy_tls(facts["tls"], report)
     return ProxySettings(**facts)
+
+
+def trust_problem(auth: tuple[AuthRule, ...], proxy: ProxySettings) -> tuple[str, str] | None:
+    """Key path and message when other machines would be let in without a password and nobody said that it is meant."""
+    path = trust_from_elsewhere(auth, proxy.listen)
+    if path is None or proxy.allow_trust_from_anywhere:
+        return None
+    which = "" if path == "auth" else f", {path}"
+    message = (
+        f'"{proxy.listen}" can be reached from other machines and clients log in without a password (trust{which}); '
+        "set proxy.allow_trust_from_anywhere = true if that is meant"
+    )
+    return "proxy.listen", message
 
 
 def _http(data: Any, report: Report) -> HttpSettings | None:
@@ -131,11 +162,22 @@ def _http(data: Any, report: Report) -> HttpSettings | None:
     return HttpSettings(**facts)
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _auth(data: Any, report: Report) -> tuple[AuthRule, ...]:
+    sections = ((f"auth[{index}]", section) for index, section in enumerate(data or ()))
+    read = ((path, read_section("auth", path, section, report)) for path, section in sections)
+    return read_rules(read, report)
+
+
+def _auth_users(data: Any, auth: tuple[AuthRule, ...], report: Report) -> AuthUsers | None:
+    if data is None:
+        return None
+    users = AuthUsers(**read_section("auth_users", "auth_users", data, report))
+    if users.query is not None and "$1" not in users.query:
+        report("auth_users.query", "must have the user's name as $1")
+    for index, rule in enumerate(auth):
+        if rule.method in NEED_SECRETS and not (users.file or users.query or data.get("file") or data.get("query")):
+            report(f"auth[{index}].method", f'"{rule.method.value}" needs auth_users.file or auth_users.query')
+    return users
 
 
 def _cluster(data: Any, report: Report) -> ClusterSettings | None:
@@ -144,7 +186,9 @@ def _cluster(data: Any, report: Report) -> ClusterSettings | None:
     facts = read_section("cluster", "cluster", data, report)
     if facts["engine"] is None:
         return None
-    return ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    settings = ClusterSettings(**{**facts, "engine": Engine(facts["engine"])})
+    check_cluster_tls(settings, report)
+    return settings
 
 
 def _nodes(data: Any, report: Report) -> dict[str, Node]:

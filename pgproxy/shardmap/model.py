@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pgproxy.shardmap.auth_rules import AuthRule, AuthUsers
+
 
 class Engine(Enum):
     """What the nodes run."""
@@ -76,6 +78,7 @@ class PoolSettings:
     idle_timeout_s: float = 600.0
     lifetime_s: float = 1800.0
     connect_timeout_s: float = 5.0
+    max_users: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,24 @@ class HeartbeatSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS towards clients; the files are in PEM. `mode` is `disable`, `allow` or `require`."""
+
+    mode: str = "disable"
+    certificate_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    client_certificates: str = "optional"
+    min_version: str = "1.2"
+
+
+@dataclass(frozen=True, slots=True)
 class ProxySettings:
     listen: str = "127.0.0.1"
     port: int = 6432
     max_clients: int = 10_000
+    max_unauthenticated: int = 2_000
+    max_unauthenticated_per_address: int | None = None
     startup_timeout_s: float = 10.0
     shutdown_grace_s: float = 30.0
     max_message_bytes: int = 64 * 1024 * 1024
@@ -100,8 +117,10 @@ class ProxySettings:
     slow_statement_ms: int = 1_000
     log_statements: str = "none"
     allow_trust_from_anywhere: bool = False
+    admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +141,8 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """How to log in to the nodes. `tls` is a libpq `sslmode`; only `disable` is built so far."""
+    """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a
+    libpq `sslmode`; the files are in PEM."""
 
     name: str
     engine: Engine
@@ -130,6 +150,14 @@ class ClusterSettings:
     user: str
     password: str | None = field(default=None, repr=False)
     tls: str = "disable"
+    tls_ca_file: str | None = None
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    login_as: str = "configured"
+
+    @property
+    def as_client(self) -> bool:
+        return self.login_as == "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +171,8 @@ class ShardMap:
     reference_tables: frozenset[str] = frozenset()
     unmapped_node: str | None = None
     http: HttpSettings = field(default_factory=HttpSettings)
+    auth: tuple[AuthRule, ...] = ()
+    auth_users: AuthUsers = field(default_factory=AuthUsers)
 
     @property
     def home_of_unmapped(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthUsers
 from pgproxy.shardmap.environment import UNSET, Expanded, Report
 from pgproxy.shardmap.model import (
     ClusterSettings,
@@ -20,6 +21,7 @@ from pgproxy.shardmap.model import (
     Method,
     PoolSettings,
     ProxySettings,
+    TlsSettings,
 )
 
 
@@ -51,6 +53,11 @@ _BYTES = (64 * 1024, 2**30)
 _LIMITS: dict[str, tuple[float, float]] = {
     "port": _TCP_PORTS,
     "max_clients": _COUNT,
+    "max_unauthenticated": _COUNT,
+    "max_unauthenticated_per_address": _COUNT,
+    "max_users": (1, 10_000),
+    "cache_s": (0, 86_400),
+    "cache_size": _COUNT,
     "startup_timeout_s": _TIME_S,
     "shutdown_grace_s": (0, 86_400),
     "max_message_bytes": _BYTES,
@@ -74,7 +81,14 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "down_after": (1, 1_000),
     "up_after": (1, 1_000),
 }
-_KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "integer"}
+_KINDS: dict[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    tuple: "strings",
+    type(None): "integer",
+}
 
 
 def _settings(model: type) -> tuple[Option, ...]:
@@ -100,6 +114,8 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("cluster", "section"),
         Option("nodes", "section"),
         Option("tables", "section", {}),
+        Option("auth", "sections", ()),
+        Option("auth_users", "section", {}),
     ),
     "proxy": (
         *(
@@ -108,11 +124,25 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         ),
         Option("pool", "section", {}),
         Option("heartbeat", "section", {}),
+        Option("tls", "section", {}),
     ),
     "proxy.pool": _settings(PoolSettings),
     "proxy.heartbeat": _settings(HeartbeatSettings),
     "http": tuple(
         replace(option, kind="string") if option.name == "token" else option for option in _settings(HttpSettings)
+    ),
+    "proxy.tls": (
+        Option("mode", "string", _default(TlsSettings, "mode"), choices=("disable", "allow", "require")),
+        Option("certificate_file", "string", None),
+        Option("key_file", "string", None),
+        Option("client_ca_file", "string", None),
+        Option(
+            "client_certificates",
+            "string",
+            _default(TlsSettings, "client_certificates"),
+            choices=("optional", "required"),
+        ),
+        Option("min_version", "string", _default(TlsSettings, "min_version"), choices=("1.2", "1.3")),
     ),
     "cluster": (
         Option("name", "string"),
@@ -120,12 +150,35 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("database", "string"),
         Option("user", "string"),
         Option("password", "string", None),
-        Option("tls", "string", _default(ClusterSettings, "tls"), choices=("disable",)),
+        Option(
+            "tls",
+            "string",
+            _default(ClusterSettings, "tls"),
+            choices=("disable", "require", "verify-ca", "verify-full"),
+        ),
+        Option("tls_ca_file", "string", None),
+        Option("tls_certificate_file", "string", None),
+        Option("tls_key_file", "string", None),
+        Option("login_as", "string", _default(ClusterSettings, "login_as"), choices=("configured", "client")),
     ),
     "nodes.NAME": (
         Option("host", "string"),
         Option("port", "integer", REQUIRED, *_TCP_PORTS),
         Option("locality", "string", None),
+    ),
+    "auth": (
+        Option("method", "string", choices=tuple(method.value for method in AuthMethod)),
+        Option("address", "names", ()),
+        Option("user", "names", ()),
+        Option("database", "names", ()),
+        Option("tls", "boolean", None),
+    ),
+    "auth_users": (
+        Option("file", "string", None),
+        Option("query", "string", None),
+        Option("cache_s", "number", _default(AuthUsers, "cache_s"), *_LIMITS["cache_s"]),
+        Option("cache_size", "integer", _default(AuthUsers, "cache_size"), *_LIMITS["cache_size"]),
+        Option("salt_secret", "string", None),
     ),
     "tables.NAME": (
         Option("schema", "string", "public"),
@@ -241,6 +294,13 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    names = _strings([value] if isinstance(value, str) else value)
+    if not names:
+        raise ValueError("must not be empty")
+    return names
+
+
 def _value(value: Any) -> str:
     """A key value or bound as text, in the form that `hashing` reads."""
     if isinstance(value, bool):
@@ -278,6 +338,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "number": _number,
     "string": _string,
     "strings": _strings,
+    "names": _names,
     "value": _value,
     "values": _values,
     "section": _section,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from pgproxy.shardmap.auth_rules import AuthRule
 from pgproxy.shardmap.model import ShardMap, Table
 from pgproxy.shardmap.options import SECTIONS
 
@@ -21,12 +22,19 @@ def to_toml(shard_map: ShardMap) -> str:
         _section("proxy", "proxy", _facts(proxy)),
         _section("proxy.pool", "proxy.pool", _facts(proxy.pool)),
         _section("proxy.heartbeat", "proxy.heartbeat", _facts(proxy.heartbeat)),
+        _section("proxy.tls", "proxy.tls", _facts(proxy.tls)),
         _section("http", "http", _facts(shard_map.http)),
         _section("cluster", "cluster", cluster),
         *(_section("nodes.NAME", f"nodes.{_key(name)}", _facts(node)) for name, node in shard_map.nodes.items()),
+        *(f"[[auth]]\n{_lines('auth', _rule(rule))}" for rule in shard_map.auth),
+        _section("auth_users", "auth_users", _facts(shard_map.auth_users)),
         *(part for table in shard_map.tables.values() for part in _table(table)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rule(rule: AuthRule) -> dict[str, Any]:
+    return {**_facts(rule), "method": rule.method.value, "address": tuple(map(str, rule.address))}
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -1,20 +1,24 @@
-"""Authentication on both sides, sans-I/O: the proxy logging in to a node, and clients logging in to the proxy.
+"""The proxy logging in to a node, sans-I/O. Clients logging in to the proxy are `session.authentication`'s.
 
-Messages go in and come out as bytes; the SCRAM arithmetic is scramp's.
+Messages go in and come out as bytes; the SCRAM arithmetic is scramp's where a password is known.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import scramp
 
-from pgproxy.errors import ProtocolViolation, ProxyError
+from pgproxy.errors import ProxyError
 from pgproxy.wire import messages
+from pgproxy.wire.scram import BINDING_TYPE, ScramKeys
+from pgproxy.wire.scram_client import KeyMismatch, ScramKeyClient
 
 _SCRAM = "SCRAM-SHA-256"
+_SCRAM_PLUS = "SCRAM-SHA-256-PLUS"
 _METHOD_NAMES = {2: "Kerberos V5", 6: "SCM credentials", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
 
 
@@ -26,7 +30,17 @@ class _ScramClient(Protocol):
 
 
 # scramp has no annotations.
-_new_scram_client: Callable[[list[str], str, str], _ScramClient] = scramp.ScramClient
+_new_scram_client: Callable[[list[str], str, str, tuple[str, bytes] | None], _ScramClient] = scramp.ScramClient
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Who logs in to a node, and what is known to prove it: the password, what SCRAM needs of it, or its md5 hash."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+    scram: ScramKeys | None = field(default=None, repr=False)
+    md5: str | None = field(default=None, repr=False)  # as stored: "md5" and 32 hexadecimal digits
 
 
 class Login:
@@ -35,12 +49,12 @@ class Login:
     ErrorResponse (a wrong password, say) comes as its own message and is the caller's to read.
     """
 
-    __slots__ = ("_answers", "_password", "_scram", "_user", "_verified", "done")
+    __slots__ = ("_answers", "_credential", "_scram", "_verified", "done", "end_point")
 
-    def __init__(self, user: str, password: str | None) -> None:
+    def __init__(self, credential: Credential) -> None:
         self.done = False
-        self._user = user
-        self._password = password
+        self.end_point: bytes | None = None  # of an encrypted connection: what SCRAM is bound to
+        self._credential = credential
         self._scram: _ScramClient | None = None
         self._verified = False
         self._answers: Mapping[int, Callable[[bytes], bytes | None]] = {
@@ -81,9 +95,9 @@ class Login:
     def _md5(self, salt: bytes) -> bytes:
         if len(salt) != 4:
             raise _out_of_place("AuthenticationMD5Password")
-        # Documentation, "Message Flow": md5(md5(password + user) + salt), each in hexadecimal.
-        inner = _md5_hex(self._known_password().encode() + self._user.encode())
-        return messages.password_message(b"md5" + _md5_hex(inner + salt))
+        known = self._credential
+        stored = known.md5 or md5_secret(known.user, self._known_password().encode())
+        return messages.password_message(md5_answer(stored, salt))
 
     def _sasl(self, data: bytes) -> bytes:
         offered = [name.decode(errors="replace") for name in data.split(b"\0") if name]
@@ -91,12 +105,19 @@ class Login:
             raise ProxyError("28000", f"the node offers no supported SASL mechanism: {', '.join(offered) or 'none'}")
         if self._scram is not None:
             raise _out_of_place("AuthenticationSASL")
-        password = self._known_password()
+        end_point = self.end_point if _SCRAM_PLUS in offered else None
+        mechanism = _SCRAM if end_point is None else _SCRAM_PLUS
         try:
-            self._scram = _new_scram_client([_SCRAM], self._user, password)
-            return messages.sasl_initial(_SCRAM, self._scram.get_client_first().encode())
+            self._scram = self._new_scram(mechanism, end_point)
+            return messages.sasl_initial(mechanism, self._scram.get_client_first().encode())
         except scramp.ScramException as broken:
             raise ProxyError("28P01", f"SCRAM authentication cannot use this user or password: {broken}") from broken
+
+    def _new_scram(self, mechanism: str, end_point: bytes | None) -> _ScramClient:
+        if self._credential.password is None and self._credential.scram is not None:
+            return ScramKeyClient(self._credential.scram, end_point)
+        binding = None if end_point is None else (BINDING_TYPE, end_point)
+        return _new_scram_client([mechanism], self._credential.user, self._known_password(), binding)
 
     def _sasl_continue(self, data: bytes) -> bytes:
         if self._scram is None:
@@ -104,6 +125,12 @@ class Login:
         try:
             self._scram.set_server_first(data.decode())
             return messages.sasl_response(self._scram.get_client_final().encode())
+        except KeyMismatch:
+            raise ProxyError(
+                "28P01",
+                f'the node stores another verifier for user "{self._credential.user}" than the proxy knows',
+                hint="Copy rolpassword from one node's pg_authid to all nodes and to the proxy's users.",
+            ) from None
         except (scramp.ScramException, ValueError) as broken:
             raise ProxyError("08P01", f"malformed SCRAM message from the node: {broken}") from broken
 
@@ -117,45 +144,23 @@ class Login:
         self._verified = True
 
     def _known_password(self) -> str:
-        if self._password is None:
+        if self._credential.password is None:
             raise ProxyError(
                 "28P01",
-                f'the node asks for a password, but none is configured for user "{self._user}"',
-                hint="Set the cluster's password in the shard map.",
+                f'the node asks for a password, but none is configured for user "{self._credential.user}"',
+                hint="Set the cluster's password in the shard map, or see cluster.login_as for clients' users.",
             )
-        return self._password
+        return self._credential.password
 
 
-class Authenticator(Protocol):
-    """How one client proves who it is; an object serves one connection.
-
-    `start` gives the messages that answer the StartupMessage, `feed` those that answer the payload of a
-    PasswordMessage (or SASL response). When `done`, AuthenticationOk is among what was given. Both raise
-    a FATAL ProxyError to turn the client away.
-    """
-
-    @property
-    def done(self) -> bool: ...
-
-    def start(self, parameters: Mapping[str, str]) -> list[bytes]: ...
-
-    def feed(self, payload: bytes) -> list[bytes]: ...
+def md5_secret(user: str, password: bytes) -> str:
+    """As PostgreSQL stores it: "md5" and md5(password + user) in hexadecimal."""
+    return "md5" + _md5_hex(password + user.encode()).decode()
 
 
-class TrustAuthenticator:
-    """Everyone is who they say they are (`trust` in PostgreSQL's pg_hba.conf)."""
-
-    __slots__ = ("done",)
-
-    def __init__(self) -> None:
-        self.done = False
-
-    def start(self, parameters: Mapping[str, str]) -> list[bytes]:
-        self.done = True
-        return [messages.authentication_ok()]
-
-    def feed(self, payload: bytes) -> list[bytes]:
-        raise ProtocolViolation("expected no password message")
+def md5_answer(stored: str, salt: bytes) -> bytes:
+    """What a client answers to AuthenticationMD5Password (documentation, "Message Flow")."""
+    return b"md5" + _md5_hex(stored.removeprefix("md5").encode() + salt)
 
 
 def _md5_hex(data: bytes) -> bytes:

@@ -81,6 +81,10 @@ class FrameReader:
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
+    def limit(self, max_message_bytes: int) -> None:
+        """From now on no message may be larger than this."""
+        self._max_length = max_message_bytes
+
     @property
     def next_kind(self) -> int | None:
         """The type of the message that follows those taken, as far as it has begun to arrive."""

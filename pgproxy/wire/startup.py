@@ -14,6 +14,7 @@ from pgproxy.wire.messages import decode_text
 
 MAX_STARTUP_BYTES = 10_000  # PostgreSQL's MAX_STARTUP_PACKET_LENGTH; like there, without the length word
 PROTOCOL_OPTION_PREFIX = "_pq_."
+NEWEST_MINOR = 2
 
 _LENGTH_AND_CODE = Struct("!II").unpack_from
 _CANCEL = 80877102
@@ -44,7 +45,7 @@ class CancelRequest:
 class StartupMessage:
     """StartupMessage. `parameters` has no protocol options; their full names are in `protocol_options`.
 
-    A NegotiateProtocolVersion is due when `must_negotiate`: we speak 3.0 and know no protocol option.
+    A NegotiateProtocolVersion is due when `must_negotiate`: we speak up to 3.2 and know no protocol option.
     """
 
     major: int
@@ -54,7 +55,16 @@ class StartupMessage:
 
     @property
     def must_negotiate(self) -> bool:
-        return self.minor > 0 or bool(self.protocol_options)
+        return self.minor > NEWEST_MINOR or bool(self.protocol_options)
+
+    @property
+    def agreed_minor(self) -> int:
+        return min(self.minor, NEWEST_MINOR)
+
+    @property
+    def cancel_key_bytes(self) -> int:
+        """Four until 3.2, which allows up to 256 and PostgreSQL gives 32."""
+        return 32 if self.minor >= 2 else 4
 
     @property
     def user(self) -> str:
@@ -111,7 +121,7 @@ def _packet(code: int, body: bytes) -> FirstPacket:
 
 def _startup(major: int, minor: int, body: bytes) -> StartupMessage:
     if major != 3:
-        message = f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
+        message = f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{NEWEST_MINOR}"
         raise ProxyError("0A000", message, severity="FATAL")
     pairs = _pairs(body)
     options = tuple(name for name in pairs if name.startswith(PROTOCOL_OPTION_PREFIX))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import pytest
 
@@ -12,6 +13,7 @@ from pgproxy.admin.encode import encode
 from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView, View
 from pgproxy.errors import ProxyError
 from pgproxy.metrics import Metrics, count
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule, AuthUsers
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
 from pgproxy.wire.frames import FrameReader
 from pgproxy.wire.messages import parse_command_complete
@@ -51,6 +53,8 @@ class MadeView:
             ClusterSettings("library", Engine.POSTGRESQL, "library_system", "pgproxy", "hunter2"),
             NODES,
             TABLES,
+            auth=(AuthRule(AuthMethod.SCRAM, (ip_network("10.0.0.0/8"), ip_network("::1/128"))),),
+            auth_users=AuthUsers("users.txt", salt_secret="hunter3"),
         )
     )
     metrics: Metrics = field(default_factory=lambda: Metrics(NODES))
@@ -58,7 +62,10 @@ class MadeView:
         NodeView("west", True, 0.0, 1.5, 0.4321),
         NodeView("north", False, 60.0, 59.0, None, 3, "no answer within 1 s"),
     )
-    pools: Sequence[PoolView] = (PoolView("west", 3, 1, 2, 4, 20, 0.25), PoolView("north", 0, 0, 0, 0, 20))
+    pools: Sequence[PoolView] = (
+        PoolView("west", 3, 1, 2, 4, 20, 0.25, "librarian"),
+        PoolView("north", 0, 0, 0, 0, 20, None, "librarian"),
+    )
     clients: Sequence[ClientView] = (
         ClientView(7, "alice", "library_system", "psql", "127.0.0.1:5", "active", 0.0, 9, ("west", "north")),
     )
@@ -101,8 +108,8 @@ def test_shards() -> None:
 
 def test_pools_clients_plans_version() -> None:
     assert answer("SHOW POOLS", VIEW).rows == [
-        ("west", "3", "1", "2", "4", "20", "0.250"),
-        ("north", "0", "0", "0", "0", "20", None),
+        ("west", "3", "1", "2", "4", "20", "0.250", "librarian"),
+        ("north", "0", "0", "0", "0", "20", None, "librarian"),
     ]
     assert answer("SHOW CLIENTS", VIEW).rows == [
         ("7", "alice", "library_system", "psql", "127.0.0.1:5", "active", "1970-01-01 00:00:00.000+00", "9",
@@ -135,6 +142,8 @@ def test_config_names_every_setting_and_no_password() -> None:
     assert rows["proxy.pool.size"] == "20"
     assert rows["proxy.default_limit"] is None
     assert rows["proxy.allow_trust_from_anywhere"] == "false"
+    assert (rows["auth[0].method"], rows["auth[0].address"]) == ("scram-sha-256", "10.0.0.0/8, ::1/128")
+    assert (rows["auth_users.file"], rows["auth_users.salt_secret"]) == ("users.txt", "********")
     assert rows["cluster.engine"] == "postgresql"
     assert rows["cluster.password"] == "********"
     assert rows["nodes.west.host"] == "10.0.0.1"
@@ -202,7 +211,7 @@ def test_encode() -> None:
         ("size", 20, 8),
     ]
     assert first[0] == ord("T")
-    assert [fields_of(b"D" + bytes(4) + payload)[-1] for _, payload in rows] == [b"0.250", None]
+    assert [fields_of(b"D" + bytes(4) + payload)[-2] for _, payload in rows] == [b"0.250", None]
     assert (last[0], parse_command_complete(last[1])) == (ord("C"), "SHOW")
 
 

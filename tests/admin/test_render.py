@@ -12,7 +12,7 @@ import pytest
 
 from pgproxy.admin.answers import status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.render import ALL_UP, DEGRADED, UNREACHABLE, run_status
+from pgproxy.admin.render import ALL_UP, DEGRADED, UNREACHABLE, Proxy, run_status
 from pgproxy.admin.view import NodeView
 from pgproxy.demo.nodes import HOST, free_port
 from pgproxy.wire import messages as m
@@ -65,7 +65,7 @@ def admin_listening(nodes: tuple[NodeView, ...]) -> Iterator[int]:
 @pytest.mark.parametrize(("nodes", "code"), [((UP,), ALL_UP), ((UP, DOWN), DEGRADED)])
 def test_table(nodes: tuple[NodeView, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     with admin_listening(nodes) as port:
-        assert run_status(HOST, port, False, False) == code
+        assert run_status(Proxy(HOST, port), False, False) == code
     shown = capsys.readouterr().out
     assert "west" in shown
     assert "0.43 ms" in shown
@@ -73,7 +73,7 @@ def test_table(nodes: tuple[NodeView, ...], code: int, capsys: pytest.CaptureFix
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     with admin_listening((UP, DOWN)) as port:
-        assert run_status(HOST, port, True, False) == DEGRADED
+        assert run_status(Proxy(HOST, port), True, False) == DEGRADED
     shown = json.loads(capsys.readouterr().out)
     assert shown["degraded"] is True
     west, north = shown["nodes"]
@@ -84,7 +84,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_status(HOST, free_port(), False, False) == UNREACHABLE
+    assert run_status(Proxy(HOST, free_port()), False, False) == UNREACHABLE
     assert "no proxy answers at 127.0.0.1" in capsys.readouterr().err
 
 
@@ -101,7 +101,7 @@ def test_watch_goes_on_until_interrupted(capsys: pytest.CaptureFixture[str], mon
 
     monkeypatch.setattr("pgproxy.admin.render.time.sleep", interrupt)
     with admin_listening((UP, DOWN)) as port:
-        assert run_status(HOST, port, True, True) == DEGRADED
+        assert run_status(Proxy(HOST, port), True, True) == DEGRADED
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(json.loads(line)["degraded"] for line in lines)

@@ -97,7 +97,7 @@ def test_a_client_that_vanishes_leaves_nothing_running(
             client.query(sql)
         client.send(query(last))
         await_running(library_cluster, "books_b")
-        client.socket.close()
+        client.vanish()
         until(lambda: not waiting_for_lock(library_cluster), "the statement has been cancelled")
         with small_proxy.connect() as other:
             assert other.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()

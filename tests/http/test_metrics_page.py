@@ -96,7 +96,7 @@ def test_nodes_and_pools(web: HttpProxy) -> None:
     for node in NODE_NAMES:
         assert value(samples, "pgproxy_node_up", node=node) == 1
         assert 0 < value(samples, "pgproxy_heartbeat_seconds", node=node) < 5
-        assert value(samples, "pgproxy_pool_max_size", node=node) == 20
+        assert value(samples, "pgproxy_pool_max_size", node=node, user="postgres") == 20
         assert value(samples, "pgproxy_pool_leases_total", node=node) >= 0
     assert value(samples, "pgproxy_clients") == 0
     assert value(samples, "pgproxy_plan_cache_capacity") == 2000

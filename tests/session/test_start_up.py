@@ -9,15 +9,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.activity import await_running
 from tests.fix_nodes import LibraryCluster, ReferencePostgres
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import (
     GSSENC_REQUEST,
+    PROTOCOL_3_0,
     PROTOCOL_3_2,
     SSL_REQUEST,
     Message,
     RawClient,
     cancel_request,
+    query,
     startup,
 )
 
@@ -88,10 +91,60 @@ def test_encryption_is_declined(requests: list[bytes], shared_proxy: RunningProx
         assert client.start_up()[-1] == Message("Z", b"I")
 
 
-def test_a_newer_protocol_is_talked_down_to_3_0(shared_proxy: RunningProxy) -> None:
-    answer = _told(shared_proxy.port, startup(USER | {"_pq_.x": "1"}, PROTOCOL_3_2))
-    assert answer[0] == ("v", (struct.pack("!II", 3 << 16, 1) + b"_pq_.x").decode())
-    assert answer[-1] == ("Z", "I")
+@pytest.mark.parametrize("minor", [0, 1, 2, 3, 9999])
+@pytest.mark.parametrize("options", [{}, {"_pq_.x": "1"}, {"_pq_.a": "", "_pq_.b": "2"}])
+def test_versions_are_negotiated_as_by_postgres(
+    minor: int, options: dict[str, str], shared_proxy: RunningProxy, reference_pg: ReferencePostgres
+) -> None:
+    packet = startup(USER | options, 3 << 16 | minor)
+    assert _told(shared_proxy.port, packet) == _told(reference_pg.port, packet)
+    assert _key_bytes(shared_proxy.port, packet) == _key_bytes(reference_pg.port, packet)
+
+
+def _key_bytes(port: int, packet: bytes) -> int:
+    with RawClient("127.0.0.1", port) as client:
+        client.send(packet)
+        client.start_up()
+        return len(client.key[1])
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        pytest.param([SSL_REQUEST, SSL_REQUEST], id="SSLRequest twice"),
+        pytest.param([GSSENC_REQUEST, GSSENC_REQUEST], id="GSSENCRequest twice"),
+        pytest.param([GSSENC_REQUEST, SSL_REQUEST, GSSENC_REQUEST], id="GSSENCRequest again"),
+    ],
+)
+def test_a_request_for_encryption_is_answered_once(
+    requests: list[bytes], shared_proxy: RunningProxy, reference_pg: ReferencePostgres
+) -> None:
+    assert _declined(shared_proxy.port, requests) == _declined(reference_pg.port, requests)
+
+
+def _declined(port: int, requests: list[bytes]) -> list[tuple[object, ...]]:
+    with RawClient("127.0.0.1", port) as client:
+        for request in requests[:-1]:
+            client.send(request)
+            assert client.byte() == b"N"
+        client.send(requests[-1])
+        return [message.shown() for message in client.messages()]
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL_3_0, PROTOCOL_3_2])
+def test_a_cancel_key_of_either_length_cancels(
+    protocol: int, shared_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    with RawClient(shared_proxy.host, shared_proxy.port) as client:
+        client.send(startup(USER, protocol))
+        client.start_up()
+        client.send(query("SELECT pg_sleep(60)"))
+        await_running(library_cluster, "pg_sleep(60)")
+        with RawClient(shared_proxy.host, shared_proxy.port) as other:
+            other.send(cancel_request(*client.key))
+            assert other.closed()
+        (error,) = [message for message in client.until_ready() if message.kind == "E"]
+        assert error.fields["C"] == "57014"
 
 
 def test_the_packet_may_come_byte_by_byte(shared_proxy: RunningProxy) -> None:

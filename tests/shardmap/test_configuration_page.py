@@ -16,7 +16,7 @@ _HEADING = re.compile(r"^## \[{0,2}(.*?)\]{0,2}$")
 _ROW = re.compile(r"^\| `(?P<key>\w+)` \| (?P<type>[^|]+) \| (?P<default>[^|]+) \| [^|]{10,} \|$")
 
 # The defaults that the page puts in words.
-_WORDS = {"none", "unbounded", "the first node"}
+_WORDS = {"none", "unbounded", "the first node", "all"}
 
 
 def _documented() -> dict[str, dict[str, tuple[str, str]]]:
@@ -57,6 +57,7 @@ def _type(option: Option) -> str:
         names = [f"`{choice}`" for choice in option.choices]
         return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     kinds = {"value": "key value", "values": "list of key values", "strings": "list of strings"}
+    kinds["names"] = "string or list of strings"
     kind = kinds.get(option.kind, option.kind).replace("sections", "list of sections")
     return kind if option.low is None else f"{kind}, {option.low:g} to {option.high:.12g}"
 

@@ -195,8 +195,28 @@ def test_numbers_and_booleans_from_the_environment() -> None:
         ("reference_tables = 'genres'" + WHOLE, ["reference_tables: must be a list of names"]),
         (WHOLE.replace('user = "postgres"', 'user = ""'), ["cluster.user: must not be empty"]),
         (
+            WHOLE.replace("[nodes.west]", 'tls = "prefer"\n[nodes.west]'),
+            ['cluster.tls: must be "disable" or "require" or "verify-ca" or "verify-full", not "prefer"'],
+        ),
+        (
             WHOLE.replace("[nodes.west]", 'tls = "verify-full"\n[nodes.west]'),
-            ['cluster.tls: must be "disable", not "verify-full"'],
+            ['cluster.tls_ca_file: is missing; cluster.tls = "verify-full" needs it'],
+        ),
+        (
+            WHOLE.replace("[nodes.west]", "tls = 'require'\ntls_ca_file = 'ca'\ntls_key_file = 'key'\n[nodes.west]"),
+            [
+                'cluster.tls_ca_file: has no meaning with tls = "require", which verifies nothing; use "verify-ca"',
+                "cluster.tls_certificate_file: is missing; cluster.tls_key_file needs it",
+            ],
+        ),
+        (
+            WHOLE + '\n[proxy.tls]\nmode = "require"\nclient_certificates = "required"\nmin_version = "1.1"\n',
+            [
+                'proxy.tls.min_version: must be "1.2" or "1.3", not "1.1"; did you mean "1.3"?',
+                'proxy.tls.certificate_file: is missing; proxy.tls.mode = "require" needs it',
+                'proxy.tls.key_file: is missing; proxy.tls.mode = "require" needs it',
+                'proxy.tls.client_ca_file: is missing; client_certificates = "required" needs it',
+            ],
         ),
         (WHOLE.replace('["north"]', '"north"'), ["tables.books.shards[1].values: must be a list of key values"]),
         (
@@ -350,9 +370,15 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, proble
         WHOLE.replace("tables.books", 'tables."bücher & \\"more\\""'),
         _range("upper = -5", "lower = 5", gaps="gaps = true"),
         WHOLE.replace('database = "library_system"', 'database = "a\\\\b\\n\\u007f"\npassword = "p$${x}$$$"'),
+        WHOLE.replace(
+            "[nodes.west]",
+            "tls = 'verify-full'\ntls_ca_file = 'ca'\ntls_certificate_file = 'c'\ntls_key_file = 'k'\n[nodes.west]",
+        ),
         'reference_tables = ["b", "a"]\nunmapped_node = "north"\n[proxy]\nlisten = "0.0.0.0"\n'
         "allow_trust_from_anywhere = true\ndefault_limit = 7\n[proxy.pool]\nsize = 3\nqueue_timeout_s = 1.5\n"
-        "[proxy.heartbeat]\ndown_after = 9\n" + WHOLE.replace('key = "branch"', 'key = "branch"\nschema = "lib"'),
+        "[proxy.heartbeat]\ndown_after = 9\n[proxy.tls]\nmode = 'allow'\ncertificate_file = 'c'\nkey_file = 'k'\n"
+        "client_ca_file = 'ca'\nclient_certificates = 'required'\nmin_version = '1.3'\n"
+        + WHOLE.replace('key = "branch"', 'key = "branch"\nschema = "lib"'),
     ],
 )
 def test_what_is_written_is_read_back(text: str) -> None:

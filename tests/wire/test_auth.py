@@ -10,9 +10,9 @@ import pytest
 import scramp
 
 from pgproxy.demo.nodes import EmbeddedNode
-from pgproxy.errors import ProtocolViolation, ProxyError
+from pgproxy.errors import ProxyError
 from pgproxy.wire import messages as m
-from pgproxy.wire.auth import Login, TrustAuthenticator
+from pgproxy.wire.auth import Credential, Login
 from pgproxy.wire.frames import FrameReader
 from tests.fix_nodes import node_directory
 
@@ -72,14 +72,14 @@ def log_in(node: EmbeddedNode, login: Login, user: str) -> dict[str, str] | None
 
 @pytest.mark.parametrize("user", METHODS)
 def test_every_method(guarded_node: EmbeddedNode, user: str) -> None:
-    login = Login(user, PASSWORD)
+    login = Login(Credential(user, PASSWORD))
     assert log_in(guarded_node, login, user) is None
     assert login.done
 
 
 @pytest.mark.parametrize("user", [user for user in METHODS if user != "by_trust"])
 def test_a_wrong_password_is_the_servers_28p01(guarded_node: EmbeddedNode, user: str) -> None:
-    login = Login(user, "wrong")
+    login = Login(Credential(user, "wrong"))
     fields = log_in(guarded_node, login, user)
     assert fields is not None
     assert fields["C"] == "28P01"
@@ -89,14 +89,14 @@ def test_a_wrong_password_is_the_servers_28p01(guarded_node: EmbeddedNode, user:
 @pytest.mark.parametrize("user", [user for user in METHODS if user != "by_trust"])
 def test_a_missing_password_is_said_before_anything_is_sent(guarded_node: EmbeddedNode, user: str) -> None:
     with pytest.raises(ProxyError, match="none is configured") as caught:
-        log_in(guarded_node, Login(user, None), user)
+        log_in(guarded_node, Login(Credential(user, None)), user)
     assert caught.value.sqlstate == "28P01"
     assert caught.value.hint is not None
 
 
 def test_md5_arithmetic() -> None:
     # SELECT 'md5' || md5(md5('secret' || 'alice') || 'salt')
-    answer = Login("alice", "secret").respond(b"\0\0\0\5salt")
+    answer = Login(Credential("alice", "secret")).respond(b"\0\0\0\5salt")
     assert answer == m.password_message(b"md5986e2194384c07f4fd1df4b1351b3e68")
 
 
@@ -115,7 +115,7 @@ def test_md5_arithmetic() -> None:
 )
 def test_what_a_login_refuses(payload: bytes, sqlstate: str, text: str) -> None:
     with pytest.raises(ProxyError, match=text) as caught:
-        Login("u", "p").respond(payload)
+        Login(Credential("u", "p")).respond(payload)
     assert caught.value.sqlstate == sqlstate
 
 
@@ -141,7 +141,7 @@ OK = m.authentication_ok()[5:]
 
 
 def test_scram_as_a_conversation() -> None:
-    login, server = Login("u", "secret"), ScramServer("secret")
+    login, server = Login(Credential("u", "secret")), ScramServer("secret")
     initial = login.respond(OFFER)
     assert initial is not None
     response = login.respond(server.first(initial))
@@ -153,7 +153,7 @@ def test_scram_as_a_conversation() -> None:
 
 
 def test_a_forged_server_signature() -> None:
-    login, server = Login("u", "secret"), ScramServer("secret")
+    login, server = Login(Credential("u", "secret")), ScramServer("secret")
     response = login.respond(server.first(login.respond(OFFER) or b""))
     genuine = server.final(response or b"")
     forged = genuine[:8] + (b"B" if genuine[8:9] != b"B" else b"C") + genuine[9:]
@@ -164,7 +164,7 @@ def test_a_forged_server_signature() -> None:
 
 @pytest.mark.parametrize("answers", [0, 1])
 def test_a_server_that_skips_its_proof(answers: int) -> None:
-    login, server = Login("u", "secret"), ScramServer("secret")
+    login, server = Login(Credential("u", "secret")), ScramServer("secret")
     initial = login.respond(OFFER)
     if answers:
         login.respond(server.first(initial or b""))
@@ -174,7 +174,7 @@ def test_a_server_that_skips_its_proof(answers: int) -> None:
 
 
 def test_a_server_nonce_that_is_not_ours() -> None:
-    login = Login("u", "secret")
+    login = Login(Credential("u", "secret"))
     login.respond(OFFER)
     strange = m.authentication(m.AUTHENTICATION_SASL_CONTINUE, b"r=abc,s=c2FsdHNhbHRzYWx0c2FsdA==,i=4096")[5:]
     with pytest.raises(ProxyError, match="malformed SCRAM") as caught:
@@ -184,17 +184,8 @@ def test_a_server_nonce_that_is_not_ours() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"nonsense"])
 def test_malformed_scram(data: bytes) -> None:
-    login = Login("u", "secret")
+    login = Login(Credential("u", "secret"))
     login.respond(OFFER)
     with pytest.raises(ProxyError) as caught:
         login.respond(m.authentication(m.AUTHENTICATION_SASL_CONTINUE, data)[5:])
     assert caught.value.sqlstate == "08P01"
-
-
-def test_trust_lets_everyone_in_and_wants_no_password() -> None:
-    trust = TrustAuthenticator()
-    assert not trust.done
-    assert trust.start({"user": "anyone"}) == [m.authentication_ok()]
-    assert trust.done
-    with pytest.raises(ProtocolViolation):
-        trust.feed(b"secret\0")

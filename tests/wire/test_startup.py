@@ -121,10 +121,20 @@ def test_the_largest_packet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minor", "options", "due"), [(0, (), False), (1, (), True), (2, (), True), (0, ("_pq_.x",), True)]
+    ("minor", "options", "due", "agreed", "key_bytes"),
+    [
+        (0, (), False, 0, 4),
+        (1, (), False, 1, 4),
+        (2, (), False, 2, 32),
+        (3, (), True, 2, 32),
+        (9999, (), True, 2, 32),
+        (0, ("_pq_.x",), True, 0, 4),
+        (2, ("_pq_.x",), True, 2, 32),
+    ],
 )
-def test_negotiation_is_due(minor: int, options: tuple[str, ...], due: bool) -> None:
-    assert StartupMessage(3, minor, {"user": "u"}, options).must_negotiate is due
+def test_negotiation(minor: int, options: tuple[str, ...], due: bool, agreed: int, key_bytes: int) -> None:
+    message = StartupMessage(3, minor, {"user": "u"}, options)
+    assert (message.must_negotiate, message.agreed_minor, message.cancel_key_bytes) == (due, agreed, key_bytes)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ function updateCard(card, node) {
   fact("since").title = when(node.since);
   fact("pool").textContent = `${node.in_use} busy of ${node.size}` + (node.waiting ? `, ${count(node.waiting)} wait` : "");
   fact("pool").title = `at most ${node.max_size}`;
-  card.querySelector(".bar i").style.width = `${Math.min(100, (100 * node.in_use) / node.max_size)}%`;
+  card.querySelector(".bar i").style.width = `${Math.min(100, (100 * node.in_use) / (node.max_size || 1))}%`;
   const error = fact("error");
   error.hidden = !node.error;
   error.textContent = node.error ? node.error + (node.last_ok ? ` (last answer ${when(node.last_ok)})` : "") : "";
