@@ -2,6 +2,7 @@
 #   make demo [ARGS='-c "SELECT …"']   three PostgreSQL nodes and the proxy on 127.0.0.1:6432
 #   make test [ARGS='tests/wire -x']   all tests
 #   make test-clients                  drivers of other languages: Node, Go, Java, Rust
+#   make test-page                     the live page in headless Chromium
 #   make test-system                   nodes with TLS: needs a PostgreSQL server of the system
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
@@ -23,7 +24,7 @@ MINUTES ?= 10
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: demo test test-clients test-system check bench hostile fuzz loadtest consistency recovery soak clean
+.PHONY: demo test test-clients test-system test-page check bench hostile fuzz loadtest consistency recovery soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -34,6 +35,9 @@ test: $(VENV)/dev.stamp
 
 test-clients: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m other_clients tests/clients/other $(ARGS)
+
+test-page: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m browser tests/http/test_page.py $(ARGS)
 
 test-system: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m system_postgres $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,24 +44,41 @@ def main() -> None:
     show_default=True,
     help="What is logged to standard error.",
 )
-def serve(config: Path, listen: str | None, port: int | None, log_level: str) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "human", "json"]),
+    default="auto",
+    show_default=True,
+    help="Log lines for people or as JSON; auto: for people on a terminal, else JSON.",
+)
+@click.option("--http-port", type=click.IntRange(1, 65535), help="Port of the HTTP side, instead of the file's.")
+@click.option("--no-http", is_flag=True, help="Do without the HTTP side.")
+def serve(
+    config: Path,
+    listen: str | None,
+    port: int | None,
+    log_level: str,
+    log_format: str,
+    http_port: int | None,
+    no_http: bool,
+) -> None:
     """Run the proxy until SIGTERM or Ctrl-C."""
     import uvloop
 
-    from pgproxy import server
+    from pgproxy import logs, server
     from pgproxy.shardmap.load import trust_problem
 
     shard_map = _load(config)
-    settings = shard_map.proxy
+    settings, http = shard_map.proxy, shard_map.http
     shard_map = replace(
-        shard_map, proxy=replace(settings, listen=listen or settings.listen, port=port or settings.port)
+        shard_map,
+        proxy=replace(settings, listen=listen or settings.listen, port=port or settings.port),
+        http=replace(http, enabled=http.enabled and not no_http, port=http_port or http.port),
     )
     problem = trust_problem(shard_map.auth, shard_map.proxy)
     if problem is not None:
         raise click.ClickException(": ".join(problem))
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(log_level, log_format, sys.stderr)
     sys.exit(uvloop.run(server.serve(shard_map, config_path=config)))
 
 

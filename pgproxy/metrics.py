@@ -7,17 +7,41 @@ Nothing here is shared between workers; turning figures into answers is `admin`'
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_BUCKETS = 40  # the last begins at 2**38 µs, about 76 hours
+_STEPS = 4  # buckets for each doubling
+_BUCKETS = 39 * _STEPS  # the last begins at 7/8 of 2**40 µs, about 11 days
+_TABLED_US = 1 << 16
+LONGEST_TAG_BYTES = 64  # PostgreSQL's COMPLETION_TAG_BUFSIZE
 _OTHER = "other"
 
 
-class Histogram:
-    """Latencies in powers of two: bucket `n` counts values in [2**(n-1), 2**n) microseconds, bucket 0 zeros.
+def bucket_of(microseconds: int) -> int:
+    """Which bucket counts this value: the top three bits and their place say it."""
+    if microseconds < _STEPS:
+        return microseconds
+    doublings = microseconds.bit_length() - 3
+    return min(doublings * _STEPS + (microseconds >> doublings), _BUCKETS - 1)
 
-    The hot path does `histogram.buckets[microseconds.bit_length()] += 1` or calls `observe`.
-    """
+
+def bounds_us(bucket: int) -> tuple[int, int]:
+    """The values that a bucket counts: from the first up to but not with the second. Bucket 0 counts zeros."""
+    if bucket < _STEPS:
+        return (bucket, bucket + 1 if bucket else 0)
+    doublings = bucket // _STEPS - 1
+    lower = (_STEPS + bucket % _STEPS) << doublings
+    return lower, lower + (1 << doublings)
+
+
+# Looking a bucket up is cheaper than computing it, for all but the slowest statements.
+_BUCKET_OF = b"".join(
+    bytes([bucket]) * (max(upper, 1) - lower)
+    for bucket, (lower, upper) in ((bucket, bounds_us(bucket)) for bucket in range(bucket_of(_TABLED_US)))
+)
+
+
+class Histogram:
+    """Latencies in buckets a quarter of a doubling wide: 1000 µs is counted with 896 to 1023."""
 
     __slots__ = ("buckets",)
 
@@ -25,45 +49,105 @@ class Histogram:
         self.buckets = [0] * _BUCKETS
 
     def observe(self, microseconds: int) -> None:
-        try:
-            self.buckets[microseconds.bit_length()] += 1
-        except IndexError:
-            self.buckets[-1] += 1
+        self.buckets[bucket_of(microseconds)] += 1
 
     @property
     def count(self) -> int:
         return sum(self.buckets)
 
-    def quantile_us(self, fraction: float) -> float | None:
-        """The value below which `fraction` of the observations lie, None without any.
+    def add(self, other: Histogram) -> None:
+        self.buckets = list(map(int.__add__, self.buckets, other.buckets))
 
-        Interpolated within its bucket, so never off by more than a factor of two.
-        """
-        total = self.count
-        if not total:
-            return None
-        wanted = fraction * total
-        below = 0
-        for index, inside in enumerate(self.buckets):
-            if inside and below + inside >= wanted:
-                lower, upper = _bounds_us(index)
-                return lower + (upper - lower) * max(0.0, wanted - below) / inside
-            below += inside
-        raise AssertionError("unreachable: the buckets hold the total")
+    def quantile_us(self, fraction: float) -> float | None:
+        """The value below which `fraction` of the observations lie, None without any. At most a quarter off."""
+        return quantile_us(self.buckets, fraction)
+
+
+def quantile_us(buckets: Sequence[int], fraction: float) -> float | None:
+    """As `Histogram.quantile_us`. Interpolated within its bucket."""
+    total = sum(buckets)
+    if not total:
+        return None
+    wanted = fraction * total
+    below = 0
+    for index, inside in enumerate(buckets):
+        if inside and below + inside >= wanted:
+            lower, upper = bounds_us(index)
+            return lower + (upper - lower) * max(0.0, wanted - below) / inside
+        below += inside
+    raise AssertionError("unreachable: the buckets hold the total")
+
+
+class Figures(Histogram):
+    """What became of some statements: those of one way on one node, or those of one template. The latencies are
+    those of statements that went well. Of a template `rows` were sent or affected, and `ran` are the figures of the way
+    that it took last."""
+
+    __slots__ = ("cancelled", "errors", "ran", "rows", "total_us")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total_us = 0
+        self.rows = 0
+        self.errors = 0
+        self.cancelled = 0
+        self.ran: Figures | None = None
+
+    @property
+    def mean_us(self) -> float | None:
+        calls = self.count
+        return self.total_us / calls if calls else None
+
+    def failed(self, sqlstate: str) -> None:
+        if sqlstate == _CANCELLED:
+            self.cancelled += 1
+        else:
+            self.errors += 1
+
+
+_CANCELLED = "57014"
+ONE_ROW = b" 1\0Z\0\0\0\5I"  # the end of an answer with SELECT 1, UPDATE 1 and the like
+
+
+def count(ran: Figures, template: Figures | None, microseconds: int, rows: int) -> None:
+    """One statement went well. In one piece, since every statement pays for it; so rows are only the template's."""
+    try:
+        bucket = _BUCKET_OF[microseconds]
+    except IndexError:
+        bucket = bucket_of(microseconds)
+    ran.buckets[bucket] += 1
+    ran.total_us += microseconds
+    if template is not None:
+        template.buckets[bucket] += 1
+        template.total_us += microseconds
+        template.rows += rows
+        template.ran = ran
+
+
+def rows_of_answer(answer: bytes) -> int:
+    """How many rows were sent or affected, by the CommandComplete before the ReadyForQuery that ends an answer."""
+    return rows_of_tag(answer[-LONGEST_TAG_BYTES:-7])
+
+
+def rows_of_tag(end: bytes) -> int:
+    """The number at the end of a tag; 0 for tags without one."""
+    number = end[end.rfind(b" ") + 1 :]
+    return int(number) if number.isdigit() else 0
 
 
 class NodeMetrics:
-    """One node's figures. `in_use` is a gauge, all others only grow."""
+    """One node's figures. `in_use` is a gauge, all others only grow. `routed` are statements that went to one shard
+    here, `to_node` those that touch no sharded table."""
 
     __slots__ = (
         "connect_failures",
         "connects",
         "failures",
         "in_use",
-        "latency",
         "leases",
         "queue_timeouts",
-        "statements",
+        "routed",
+        "to_node",
         "waits",
     )
 
@@ -74,9 +158,17 @@ class NodeMetrics:
         self.connects = 0
         self.connect_failures = 0
         self.failures = 0  # connections that broke in use
-        self.statements = 0
         self.in_use = 0
-        self.latency = Histogram()
+        self.routed = Figures()
+        self.to_node = Figures()
+
+    @property
+    def statements(self) -> int:
+        return self.routed.count + self.to_node.count
+
+    @property
+    def latency(self) -> Histogram:
+        return _sum((self.routed, self.to_node))
 
 
 class Metrics:
@@ -88,7 +180,7 @@ class Metrics:
         "clients_refused",
         "clients_total",
         "errors",
-        "latency",
+        "here",
         "local",
         "logins_refused",
         "nodes",
@@ -99,8 +191,10 @@ class Metrics:
         "route",
         "rows",
         "scatter",
+        "scattered",
         "started_monotonic",
         "to_node",
+        "unplanned",
     )
 
     def __init__(self, nodes: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
@@ -115,12 +209,14 @@ class Metrics:
         self.to_node = 0  # no sharded table
         self.local = 0  # answered by the proxy itself
         self.refused = 0  # 0A000 from the planner
+        self.unplanned = 0  # other errors before it was known where to run
         self.rows = 0
         self.plan_cache_hits = 0
         self.plan_cache_misses = 0
         self.plan_cache_evictions = 0
         self.errors: dict[str, int] = {}
-        self.latency = Histogram()
+        self.scattered = Figures()
+        self.here = Figures()  # answered by the proxy itself
         self.nodes = {name: NodeMetrics() for name in nodes}
 
     @property
@@ -132,6 +228,24 @@ class Metrics:
         asked = self.plan_cache_hits + self.plan_cache_misses
         return self.plan_cache_hits / asked if asked else None
 
+    @property
+    def ways(self) -> Iterator[tuple[str, str, Figures]]:
+        """Way, node (`several` for a scatter, empty for what the proxy answers itself) and figures of each."""
+        for name, node in self.nodes.items():
+            yield "route", name, node.routed
+            yield "node", name, node.to_node
+        yield "scatter", "several", self.scattered
+        yield "local", "", self.here
+
+    def way_of(self, ran: Figures | None) -> tuple[str, str]:
+        """The way and node that these are the figures of; empty if of none."""
+        return next(((way, node) for way, node, figures in self.ways if figures is ran), ("", ""))
+
+    @property
+    def latency(self) -> Histogram:
+        """Of all statements that went well."""
+        return _sum(figures for _way, _node, figures in self.ways)
+
     def count_error(self, sqlstate: str) -> None:
         """One more error sent to a client. Nodes may invent codes; past 500 different ones they share an entry."""
         known = sqlstate in self.errors or len(self.errors) < 500
@@ -139,5 +253,8 @@ class Metrics:
         self.errors[code] = self.errors.get(code, 0) + 1
 
 
-def _bounds_us(index: int) -> tuple[int, int]:
-    return (0, 0) if index == 0 else (1 << index - 1, 1 << index)
+def _sum(histograms: Iterable[Histogram]) -> Histogram:
+    total = Histogram()
+    for histogram in histograms:
+        total.add(histogram)
+    return total

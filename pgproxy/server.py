@@ -14,11 +14,13 @@ from pathlib import Path
 import pgproxy
 from pgproxy.auth.users_file import UsersFileErrors, open_users_file
 from pgproxy.descriptors import raise_limit
+from pgproxy.front_door import FrontDoor
+from pgproxy.http.server import HttpServer, PortTaken
 from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.tls.serving import TlsFileError
-from pgproxy.worker import Worker
+from pgproxy.worker import Worker, WorkerView
 
 log = logging.getLogger("pgproxy.server")
 
@@ -44,6 +46,7 @@ async def serve(
         return 1
     _warn(shard_map)
     raise_limit(shard_map)
+    http = _http(worker)
     try:
         server = await loop.create_server(
             worker.accept, settings.listen, settings.port, backlog=BACKLOG, start_serving=False
@@ -59,16 +62,32 @@ async def serve(
         await worker.start()
         await server.start_serving()
         _log_start(server.sockets, shard_map, config_path)
+        if http is not None:
+            await http.start()
         on_ready()
         async with asyncio.TaskGroup() as tasks:
             facts = tasks.create_task(worker.keep_facts_fresh())
             await stop.wait()
             facts.cancel()
         await _shut_down(worker, server, enough)
+    except PortTaken as taken:
+        log.error("%s", taken)
+        return 1
     finally:
         server.close()
+        if http is not None:
+            await http.stop()
         await worker.stop()
     return 0
+
+
+def _http(worker: Worker) -> HttpServer | None:
+    settings = worker.shard_map.http
+    if not settings.enabled:
+        return None
+    http = HttpServer(settings, WorkerView(worker), FrontDoor(worker, settings.default_limit))
+    worker.heartbeats.on_change(lambda _state: http.live.node_changed())
+    return http
 
 
 def _warn(shard_map: ShardMap) -> None:

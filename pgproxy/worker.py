@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView
+from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolView, SlowStatement
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
@@ -28,12 +29,15 @@ from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.metrics import Metrics
+from pgproxy.logs import Sparing, without_secrets
+from pgproxy.metrics import Figures, Metrics
+from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
 from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
+from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
@@ -48,6 +52,9 @@ FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
+SLOW_REMEMBERED = 100
+LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
+_NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
 CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
@@ -83,6 +90,13 @@ class Worker:
             )
             for name, node in shard_map.nodes.items()
         }
+        for name, pool in self.pools.items():
+            pool.routed = self.metrics.nodes[name].routed
+        self._error_lines = Sparing(LINES_PER_SECOND)
+        self._slow_lines = Sparing(LINES_PER_SECOND)
+        self._logged = shard_map.proxy.log_statements
+        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+        self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
         self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
         stored_in = shard_map.auth_users
@@ -101,6 +115,7 @@ class Worker:
         self._number = number
         self._last_pid = 0
         self._planner: Planner | None = None
+        self.http_planner: Planner | None = None
         self.facts: CatalogFacts | None = None
         self._why_no_facts = "the catalog of the nodes has not been read yet"
         self._facts_wanted = asyncio.Event()
@@ -190,12 +205,16 @@ class Worker:
         return Client(self._converse)
 
     async def _converse(self, client: Client) -> None:
+        await self.converse(client, self)
+
+    async def converse(self, client: Client, services: Services) -> None:
+        """One client's session from start to end."""
         if not self._enter(client):
             self.metrics.clients_refused += 1
             client.abort()
             return
         pid = self._new_pid()
-        session = Session(client, self, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
+        session = Session(client, services, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = self._unready[pid] = session
         timer = self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
         try:
@@ -256,6 +275,41 @@ class Worker:
             session.client.abort()
             session.client.wake()
 
+    def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
+        """Remember and log a slow statement, by its template: constants may be secrets."""
+        way, node = self.metrics.way_of(ran)
+        known = (planner.template_of(template) for planner in self.planners if template is not None)
+        text = next(filter(None, known), "(a statement that is not kept)")
+        took_ms = microseconds / 1000
+        self.slow_statements.append(SlowStatement(time.time(), took_ms, way, node, text, client))
+        facts = {"client": client, "node": node}
+        if self._slow_lines.allows():
+            log.warning(
+                "slow statement: %.0f ms, %s: %s%s", took_ms, way, text, self._slow_lines.left_out(), extra=facts
+            )
+
+    @property
+    def logs_statements(self) -> bool:
+        return self._logged == "all"
+
+    def log_statement(self, sql: str, client: str) -> None:
+        log.info("statement", extra={"client": client, "statement": without_secrets(sql)})
+
+    def log_error(self, error: ProxyError, client: str, sql: str) -> None:
+        """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
+        refused = error.sqlstate[:2] == "28"  # a log-in, which is logged where it was refused
+        ours = (error.severity == "FATAL" and not refused) or (
+            error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate != "57014"  # a cancel is its own wish
+        )
+        if not ours and self._logged == "none":
+            return
+        facts = {"client": client, "node": getattr(error, "node", ""), "sqlstate": error.sqlstate}
+        if self._logged != "none":
+            facts["statement"] = without_secrets(sql)
+        level = logging.WARNING if ours else logging.INFO
+        if self._error_lines.allows():
+            log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
+
     # Users
 
     def check_password(self, stored: Stored, user: str, password: bytes, wake: Callable[[], None]) -> Pending[bool]:
@@ -271,7 +325,7 @@ class Worker:
         shard_map = self.shard_map
         settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
         suspect = self.heartbeats.mark_suspect
-        return NodePool(
+        pool = NodePool(
             shard_map.nodes[node],
             shard_map.cluster,
             settings,
@@ -280,6 +334,8 @@ class Worker:
             tls=self.certificates.node,
             credential=credential,
         )
+        pool.routed = self.metrics.nodes[node].routed
+        return pool
 
     # Nodes
 
@@ -287,6 +343,10 @@ class Worker:
         if self._planner is None:
             raise ProxyError("57P03", "the proxy cannot plan statements yet", detail=self._why_no_facts)
         return self._planner
+
+    @property
+    def planners(self) -> list[Planner]:
+        return [planner for planner in (self._planner, self.http_planner) if planner is not None]
 
     @property
     def current_planner(self) -> Planner | None:
@@ -434,9 +494,33 @@ class WorkerView:
 
     @property
     def plans(self) -> Sequence[PlanView]:
-        planner = self._worker.current_planner
-        entries = planner.entries() if planner is not None else ()
-        return [PlanView(entry.template, entry.way, uses=entry.calls) for entry in entries]
+        uses = [use for planner in self._worker.planners for use in planner.entries()]
+        return [self._plan_view(use) for use in sorted(uses, key=lambda use: use.calls, reverse=True)]
+
+    def busiest_plans(self, count: int) -> Sequence[PlanView]:
+        uses = [use for planner in self._worker.planners for use in planner.busiest(count)]
+        uses.sort(key=lambda use: use.figures.total_us, reverse=True)
+        return [self._plan_view(use) for use in uses[:count]]
+
+    def _plan_view(self, use: PlanUse) -> PlanView:
+        way, _node = self._worker.metrics.way_of(use.figures.ran)
+        return PlanView(use.template, way or use.way, uses=use.calls, figures=use.figures)
+
+    @property
+    def slow_statements(self) -> Sequence[SlowStatement]:
+        return tuple(self._worker.slow_statements)
+
+    @property
+    def alerts(self) -> Sequence[AlertView]:
+        return [AlertView(event.at, event.node, event.up, event.reason) for event in self._worker.heartbeats.events]
+
+    @property
+    def can_plan(self) -> bool:
+        return self._worker.current_planner is not None
+
+    @property
+    def draining(self) -> bool:
+        return self._worker.draining
 
     def _client_view(self, pid: int, session: Session) -> ClientView:
         return ClientView(

@@ -17,10 +17,11 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.model import HttpSettings, ShardMap
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
+NO_HTTP = HttpSettings(enabled=False)
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 40.0
 
@@ -49,13 +50,15 @@ def running_proxy(
     cluster: LibraryCluster,
     directory: Path,
     change: Callable[[ShardMap], ShardMap] = lambda shard_map: shard_map,
+    *,
+    http: HttpSettings = NO_HTTP,
     **settings: Any,
 ) -> Iterator[RunningProxy]:
     """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default, `change` makes other
-    changes to the shard map."""
+    changes to the shard map; `http` is its HTTP side, which is off otherwise."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
-    shard_map = change(cluster.shard_map(port))
+    shard_map = change(replace(cluster.shard_map(port), http=http))
     config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(

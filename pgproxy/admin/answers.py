@@ -101,7 +101,7 @@ def _show_shards(view: View) -> Iterator[Row]:
             str(shard.index),
             shard.table,
             shard.node,
-            _holds(table, shard),
+            holds(table, shard),
             states.get(shard.node),
         )
 
@@ -150,6 +150,7 @@ def _plans(view: View) -> Iterator[Row]:
 def _config(view: View) -> Iterator[Row]:
     shard_map = view.shard_map
     yield from _settings("proxy", shard_map.proxy)
+    yield from _settings("http", shard_map.http)
     yield from _settings("cluster", shard_map.cluster)
     for name, node in shard_map.nodes.items():
         yield from _settings(f"nodes.{name}", node)
@@ -284,8 +285,8 @@ def _counters(kind: type[Metrics | NodeMetrics], apart: frozenset[str]) -> tuple
     return tuple(name for name in kind.__slots__ if name not in apart)
 
 
-_PROXY_COUNTERS = _counters(Metrics, frozenset({"errors", "latency", "nodes", "started_monotonic"}))
-_NODE_COUNTERS = _counters(NodeMetrics, frozenset({"latency"}))
+_PROXY_COUNTERS = _counters(Metrics, frozenset({"errors", "here", "nodes", "scattered", "started_monotonic"}))
+_NODE_COUNTERS = (*_counters(NodeMetrics, frozenset({"routed", "to_node"})), "statements")
 
 
 def _quantiles(latency: Histogram, node: str | None) -> Iterator[Row]:
@@ -306,7 +307,7 @@ def _settings(path: str, value: object) -> Iterator[Row]:
 def _setting(path: str, value: object) -> str | None:
     if value is None:
         return None
-    if path.endswith(("password", "secret")):
+    if path.endswith(("password", "secret", "token")):
         return "********"
     if isinstance(value, bool):
         return str(value).lower()
@@ -320,7 +321,7 @@ def _shards(view: View) -> Iterator[tuple[Table, Shard]]:
         yield from ((table, shard) for shard in table.shards)
 
 
-def _holds(table: Table, shard: Shard) -> str:
+def holds(table: Table, shard: Shard) -> str:
     if table.method is Method.LIST:
         return ", ".join(shard.values)
     if table.method is Method.HASH:

@@ -6,10 +6,10 @@ Every property is read anew for each answer, so it may compute its value on the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from pgproxy.metrics import Metrics
+from pgproxy.metrics import Figures, Metrics
 from pgproxy.shardmap.model import ShardMap
 
 
@@ -64,12 +64,35 @@ class ClientView:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """One entry of the plan cache. `way` is route, scatter, node …"""
+    """One entry of the plan cache. `way` is route, scatter, node …, by its last call; `figures` are of its calls."""
 
     template: str
     way: str
     table: str | None = None
     uses: int = 0
+    figures: Figures = field(default_factory=Figures)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStatement:
+    """A statement that took longer than `proxy.slow_statement_ms`, by its template. `at` is when it ended."""
+
+    at: float
+    took_ms: float
+    way: str
+    node: str
+    template: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """A node went up or down."""
+
+    at: float
+    node: str
+    up: bool
+    reason: str | None
 
 
 class View(Protocol):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.metrics import Figures
 from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
 from pgproxy.tls.node import NodeTls
 from pgproxy.wire.auth import Credential
@@ -86,6 +87,7 @@ class NodePool:
         self.settings = settings
         self.tls = tls  # for connections that are made from now on
         self.counts = PoolCounts()
+        self.routed = Figures()  # of the statements that went to one shard here
         self._cluster = cluster
         self._loop = loop
         self._on_failure = on_failure

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +33,7 @@ from pgproxy.demo.nodes import (
     EmbeddedNode,
     NodeError,
     die_with_parent,
+    free_port,
     last_line,
     listen_problem,
     programs_folder,
@@ -40,12 +41,14 @@ from pgproxy.demo.nodes import (
     stop_nodes,
     undisturbed,
 )
+from pgproxy.shardmap.model import HttpSettings
 from pgproxy.shardmap.write import to_toml
 
 EXIT_OK, EXIT_FAILURE = 0, 1
 _PROXY_START_TIMEOUT_S = 20.0
 _PROXY_STOP_TIMEOUT_S = 35.0
 _POLL_S = 0.05
+_HTTP_PORT = 8088
 _LOCK = "demo.lock"
 
 
@@ -91,6 +94,7 @@ class _Demo:
     """A demo that is up: what it can do until it is stopped."""
 
     port: int
+    http_port: int
     proxy: subprocess.Popen[bytes]
     log: Path
     psql: Path
@@ -98,7 +102,7 @@ class _Demo:
 
     def stay(self) -> int:
         """Print how to connect, pass the proxy's log on, and wait for Ctrl-C or SIGTERM."""
-        print(_welcome(self.port, self.psql), flush=True)
+        print(_welcome(self.port, self.http_port, self.psql), flush=True)
         try:
             with self.log.open(encoding="utf-8", errors="replace") as log:
                 while self.proxy.poll() is None:
@@ -139,10 +143,16 @@ def _start(options: DemoOptions, stack: ExitStack, console: Console) -> _Demo:
     if options.rows:
         _generate(nodes, options.rows, console)
     config, log = directory / "shardmap.toml", directory / "proxy.log"
-    config.write_text(to_toml(library_map(nodes, options.port)), encoding="utf-8")
+    http = HttpSettings(port=_http_port(), write=True)
+    config.write_text(to_toml(replace(library_map(nodes, options.port), http=http)), encoding="utf-8")
     proxy = _start_proxy(config, log, stack)
     _await_proxy(proxy, options.port, log)
-    return _Demo(options.port, proxy, log, programs_folder(directory) / "psql", console)
+    return _Demo(options.port, http.port or 0, proxy, log, programs_folder(directory) / "psql", console)
+
+
+def _http_port() -> int:
+    """The usual one, if nothing else listens there."""
+    return free_port() if listen_problem(HOST, _HTTP_PORT) else _HTTP_PORT
 
 
 def _data_directory(options: DemoOptions, stack: ExitStack) -> Path:
@@ -196,7 +206,7 @@ def _generate(nodes: Sequence[EmbeddedNode], rows: int, console: Console) -> Non
 def _start_proxy(config: Path, log: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
     with log.open("wb") as output, undisturbed() as before:
         proxy = subprocess.Popen(
-            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],
+            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config), "--log-format", "human"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -231,7 +241,7 @@ def _await_proxy(proxy: subprocess.Popen[bytes], port: int, log: Path) -> None:
         time.sleep(_POLL_S)
 
 
-def _welcome(port: int, psql: Path) -> str:
+def _welcome(port: int, http_port: int, psql: Path) -> str:
     program = "psql" if shutil.which("psql") else psql
     target = f"host={HOST} port={port} user={SUPERUSER} dbname={DATABASE}"
     return f"""
@@ -242,6 +252,8 @@ pgproxy is listening on {HOST}:{port}. Connect with
     import psycopg
     connection = psycopg.connect("{target}")
     print(connection.execute("SELECT book_name, branch FROM books ORDER BY book_name LIMIT 5").fetchall())
+
+The live page: http://{HOST}:{http_port}/
 
 Ctrl-C stops everything.
 """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import nlargest
 
+from pgproxy.metrics import Figures
 from pgproxy.planner.plan import Plan
 from pgproxy.planner.template import Extract, Pieces, compile_extract, exact_literals, never
 
@@ -31,6 +33,7 @@ class CachedPlan:
     extract: Extract = never
     calls: int = 1
     calls_when_swept: int = 1
+    figures: Figures = field(default_factory=Figures)
 
     def literals_of(self, sql: str) -> tuple[str, ...] | None:
         """The constants of a text with this template, None if it only looks alike; later calls are faster."""
@@ -51,6 +54,7 @@ class PlanUse:
     template: str
     calls: int
     way: str
+    figures: Figures
 
 
 class PlanCache:
@@ -88,6 +92,15 @@ class PlanCache:
         """The plans, most called first."""
         known = (plan for plan in self._plans.values() if plan.plan is not None)
         return tuple(sorted(known, key=lambda plan: plan.calls, reverse=True))
+
+    def busiest(self, count: int) -> list[CachedPlan]:
+        """The plans that took most time, the most of them first."""
+        known = (plan for plan in self._plans.values() if plan.plan is not None)
+        return nlargest(count, known, key=lambda plan: plan.figures.total_us)
+
+    def template_of(self, figures: Figures) -> CachedPlan | None:
+        """The plan that these are the figures of, if it is still kept."""
+        return next((plan for plan in self._plans.values() if plan.figures is figures), None)
 
     def _evict(self) -> None:
         for key in self._in_turn():

@@ -10,6 +10,7 @@ from typing import assert_never
 from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
 from pgproxy.errors import ProxyError, Refused
+from pgproxy.metrics import Figures
 from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.limit import bounds
 from pgproxy.operators.source import Pipeline
@@ -389,7 +390,8 @@ def wrapped(plan: Plan) -> Plan:
 @dataclass(slots=True)
 class Planned:
     """A plan with this execution's literals, and the NOTICE texts that go with it. `parameters` is the highest `$n`
-    in the statement: so many texts at the end of the literals are its parameters' (see `with_parameters`).
+    in the statement: so many texts at the end of the literals are its parameters' (see `with_parameters`). `figures`
+    are the template's, if it is kept.
 
     Never changed once made; not frozen because one is made per statement and freezing costs four times as much.
     """
@@ -399,6 +401,7 @@ class Planned:
     default_limit: int | None = None  # this LIMIT was added by the proxy
     notices: tuple[str, ...] = field(default=())
     parameters: int = 0
+    figures: Figures | None = None
 
 
 def with_parameters(planned: Planned, texts: Sequence[str]) -> Planned:
@@ -414,7 +417,12 @@ def with_parameters(planned: Planned, texts: Sequence[str]) -> Planned:
     given = tuple(texts[:count])
     literals = arguments.literals[:first] + given + arguments.literals[first + len(given) :]
     return Planned(
-        planned.plan, Arguments(literals, arguments.now), planned.default_limit, planned.notices, planned.parameters
+        planned.plan,
+        Arguments(literals, arguments.now),
+        planned.default_limit,
+        planned.notices,
+        planned.parameters,
+        planned.figures,
     )
 
 

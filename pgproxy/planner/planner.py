@@ -10,6 +10,7 @@ from pglast import ast, parser
 from pglast.parser import ParseError, normalize
 
 from pgproxy.errors import ProxyError
+from pgproxy.metrics import Figures
 from pgproxy.operators.arguments import NO_ARGUMENTS, UNKNOWN_PARAMETER, Arguments
 from pgproxy.planner.cache import CachedPlan, Key, PlanCache, PlanUse
 from pgproxy.planner.cockroach import plan_cockroach
@@ -96,7 +97,9 @@ class Planner:
                 assert cached.plan is not None
                 if cached.extra_literals:
                     return _planned(cached, found.groups())
-                return Planned(cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices)
+                return Planned(
+                    cached.plan, Arguments(found.groups()), cached.default_limit, cached.notices, 0, cached.figures
+                )
         return self._plan_normalised(sql)
 
     def _plan_normalised(self, sql: str) -> Planned:
@@ -154,9 +157,16 @@ class Planner:
 
     def entries(self) -> tuple[PlanUse, ...]:
         """The cached plans for SHOW PLANS, most called first."""
-        return tuple(
-            PlanUse(cached.template, cached.calls, _WAYS.get(type(cached.plan), "")) for cached in self.cache.entries()
-        )
+        return tuple(_use(cached) for cached in self.cache.entries())
+
+    def busiest(self, count: int) -> list[PlanUse]:
+        """The cached plans that took most time, the most of them first."""
+        return [_use(cached) for cached in self.cache.busiest(count)]
+
+    def template_of(self, figures: Figures) -> str:
+        """The template that these are the figures of; empty if it is not kept any more."""
+        cached = self.cache.template_of(figures)
+        return "" if cached is None else _shown(cached)
 
     def _plan_slowly(self, sql: str, template: str, cached: CachedPlan | None) -> Planned:
         """Off the hot path: plans not cached, pinned to constants, or with constants that only the scanner reads."""
@@ -246,6 +256,7 @@ class Planner:
                 return
             entry = CachedPlan(sql, (sql,), planned.plan, (), extra_literals, planned.default_limit)
             entry.parameters = planned.parameters
+            planned.figures = entry.figures
             self.cache.put((sql,), entry)
             return
         spans = [(literal_start + start, end + start) for literal_start, end in source.literals]
@@ -259,6 +270,7 @@ class Planner:
             template, pieces_between(sql, spans), planned.plan, (), extra_literals, planned.default_limit
         )
         entry.parameters = planned.parameters
+        planned.figures = entry.figures
         if pins:
             holder = replace(entry, plan=None, pins=tuple(sorted(pins)))
             if known is None or known.pins != holder.pins:
@@ -303,11 +315,24 @@ _WAYS: dict[type, str] = {
 }
 
 
+# A text that libpg_query's normalizer garbles is kept whole: its constants are not to be shown either.
+_CONSTANT = re.compile(r"'(?:[^']|'')*'|(?<![\w$])\d[\w.]*")
+
+
+def _use(cached: CachedPlan) -> PlanUse:
+    return PlanUse(_shown(cached), cached.calls, _WAYS.get(type(cached.plan), ""), cached.figures)
+
+
+def _shown(cached: CachedPlan) -> str:
+    whole = len(cached.pieces) == 1
+    return _CONSTANT.sub("…", cached.template) if whole else cached.template
+
+
 def _planned(cached: CachedPlan, constants: tuple[str, ...]) -> Planned:
     """A known plan with the constants of one text; its parameters' values are not known yet."""
     assert cached.plan is not None
     arguments = Arguments(constants + cached.extra_literals)
-    return Planned(cached.plan, arguments, cached.default_limit, cached.notices, cached.parameters)
+    return Planned(cached.plan, arguments, cached.default_limit, cached.notices, cached.parameters, cached.figures)
 
 
 def _unknown(parameters: int) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Client(asyncio.Protocol):
         self.untyped = bytearray()  # the start-up packets, before `started`
         self.gone = False
         self.ended = False  # it sends no more, but may still read what it has asked for
+        self.in_process = False  # no connection from outside: the proxy's own HTTP side, which has asked for its token
         self.tls: ClientTls | None = None  # not encrypted
         self.shortcut: Callable[[bytes], bool] | None = None  # takes what came if it can, while nothing else waits
         self._converse = converse

@@ -82,7 +82,7 @@ class Extended:
         transactions: Transactions,
         runner: Statements,
         plan: Callable[[str], Planned],
-        answered: Callable[[], None],
+        answered: Callable[[Routed, int], None],
     ) -> None:
         self._client = client
         self._services = services
@@ -97,6 +97,7 @@ class Extended:
         self._unnamed: tuple[bytes, Prepared | None] = (b"", None)  # the last Parse that took the short way
         self._parsed_last: Prepared | None = None  # by the short way
         self._portal_count = 0
+        self.sql = ""  # of the message that came last
         self._pipeline = Pipeline(client, backends, transactions, self, answered)
         self._cursors = runner.cursor_statements
         self._cursors.cursors.taken_elsewhere = self._portals.__contains__
@@ -293,6 +294,7 @@ class Extended:
 
     async def parse(self, payload: bytes) -> None:
         message = wire.parse_parse(payload)
+        self.sql = message.sql
         if not message.name:
             self._statements.pop("", None)  # gone even if this one fails
         planned = self._planned_before(message) or self._plan(message.sql)
@@ -352,6 +354,9 @@ class Extended:
             await self._settle()
             await self._cursors.run_cursor(portal.cursor, message.portal, message.max_rows)
             return
+        self.sql = portal.statement.sql
+        if self._services.logs_statements:
+            self._services.log_statement(self.sql, self._client.address)
         if portal.suspended_on is not None:
             await self._run_on(portal, portal.suspended_on, message.max_rows)
             return

@@ -14,6 +14,7 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import BOUND, ENDED, PARSED, Exchange, ServerError
 from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ProxyError
+from pgproxy.metrics import LONGEST_TAG_BYTES, rows_of_tag
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.portals import Prepared
@@ -38,6 +39,7 @@ class Ahead:
     parsed: bool  # or it was already
     owes_parsed: bool  # the client has not heard of its Parse
     ended: bool = False
+    last: bytes = b""  # what was passed on last: in the end, its CommandComplete
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ class Statements(Protocol):
 
 
 class Pipeline:
-    """`last` is the statement that was answered last, well or badly. `answered` hears of each that ended well."""
+    """`last` is the statement that was answered last, well or badly. `answered` hears of each
+    that ended well, and how many rows it sent or affected."""
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class Pipeline:
         backends: Backends,
         transactions: Transactions,
         statements: Statements,
-        answered: Callable[[], None],
+        answered: Callable[[Routed, int], None],
     ) -> None:
         self._client = client
         self._backends = backends
@@ -174,7 +177,7 @@ class Pipeline:
             else:
                 await client.wait()
         one.routed.statement.accepted = True
-        self._answered()
+        self._answered(one.routed, rows_of_tag(one.last[-LONGEST_TAG_BYTES:-1]))
 
     def _pass_on(self, one: Ahead, chunk: bytes) -> None:
         if chunk is PARSED:
@@ -186,6 +189,7 @@ class Pipeline:
             one.ended = True
         else:
             self._unflushed += len(chunk)
+            one.last = chunk
             self._client.send(chunk)
 
     def _tell_parsed(self, one: Ahead) -> None:

@@ -6,13 +6,15 @@ anything else that happens on the way the conversation takes over and ends the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import BOUND, Exchange, Mode
 from pgproxy.backend.pool import Lease, NodePool
 from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ProxyError
 from pgproxy.operators.arguments import Arguments
-from pgproxy.planner.plan import Sharded, sql_for
+from pgproxy.planner.plan import Planned, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
@@ -24,7 +26,7 @@ from pgproxy.wire.messages import query
 class Relay:
     """At most one statement. `active` while it is under way; `stopped` when the conversation must end it.
 
-    `on_answered` is called once the client has its answer.
+    `on_answered` is given the answer once the client has it.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Relay:
         "exchange",
         "on_answered",
         "plan",
+        "planned",
         "pool",
         "routed",
         "shard",
@@ -47,6 +50,7 @@ class Relay:
     )
 
     plan: Sharded
+    planned: Planned
     arguments: Arguments
     shard: Shard
     pool: NodePool
@@ -60,17 +64,24 @@ class Relay:
         self.error: ProxyError | None = None
         self.routed: Routed | None = None  # a simple Query
         self._replies = b""
-        self.on_answered = _nobody
+        self.on_answered: Callable[[bytes], None] = _nobody
         self._client = client
         self._backends = backends
         self._lease: Lease | None = None
 
     def start(
-        self, plan: Sharded, arguments: Arguments, shard: Shard, pool: NodePool, routed: Routed | None = None
+        self,
+        planned: Planned,
+        plan: Sharded,
+        arguments: Arguments,
+        shard: Shard,
+        pool: NodePool,
+        routed: Routed | None = None,
     ) -> None:
         """Send the statement now, or when a connection becomes free."""
         self.active = True
         self.routed = routed
+        self.planned = planned
         self.plan = plan
         self.arguments = arguments
         self.shard = shard
@@ -130,7 +141,7 @@ class Relay:
         self.connection = None
         del self._backends.held[connection]
         self.pool.release(connection)
-        self.on_answered()
+        self.on_answered(answer)
 
     def handed_over(self, exchange: Exchange) -> None:
         """The answer is not that simple: from here on it is an exchange like any other."""
@@ -176,7 +187,7 @@ class Relay:
             self.pool.withdraw(lease)
 
 
-def _nobody() -> None:
+def _nobody(_answer: bytes) -> None:
     """Until the session says who wants to know."""
 
 

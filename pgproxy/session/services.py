@@ -10,8 +10,8 @@ from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
 from pgproxy.auth.users import Users
 from pgproxy.backend.pool import NodePool
-from pgproxy.errors import NodeFailure
-from pgproxy.metrics import Metrics
+from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.metrics import Figures, Metrics
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
@@ -62,6 +62,24 @@ class Services(Protocol):
     def draining(self) -> bool:
         """SIGTERM came: sessions end as soon as they are idle."""
         ...
+
+    @property
+    def slow_us(self) -> int:
+        """A statement that takes longer is told to `slow`."""
+        ...
+
+    def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None: ...
+
+    def log_error(self, error: ProxyError, client: str, sql: str) -> None:
+        """An error goes to a client; `sql` is the statement if it is known."""
+        ...
+
+    @property
+    def logs_statements(self) -> bool:
+        """Every statement is told to `log_statement`."""
+        ...
+
+    def log_statement(self, sql: str, client: str) -> None: ...
 
     @property
     def serving_tls(self) -> ServingTls | None:

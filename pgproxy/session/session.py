@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from struct import Struct
+from time import monotonic
 from typing import TypeVar
 
 from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
-from pgproxy.planner.plan import Execute, Planned, Prepare, Several, Sharded
+from pgproxy.metrics import ONE_ROW, count, rows_of_answer
+from pgproxy.planner.plan import Execute, Planned, Prepare, Several, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
 from pgproxy.session.relay import Relay
+from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
 from pgproxy.session.sql_prepared import SqlPrepared
 from pgproxy.session.start_up import Identity, check_encryption, first_message, identify, log_in, take_settings
@@ -50,7 +53,8 @@ class Session:
         self._entered_as: str | None = None
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
-        self._started_at = 0.0
+        self._sql = ""  # of the statement that runs, where it goes the long way
+        self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
         self.backends.pins.pid = pid
         self._in_a_row = 0  # messages since the client was last waited for
         self._relay = Relay(client, self.backends)
@@ -108,13 +112,14 @@ class Session:
         message = await first_message(client, services)
         if message is None:
             return False
-        check_encryption(client, services)
+        if not client.in_process:
+            check_encryption(client, services)
         self.key = self.key[: message.cancel_key_bytes]
         credential = await log_in(client, message, services)
         identity = identify(message, services)
         services.admit(client, admin=identity.admin)
         self.admitted = True
-        if not identity.admin and services.shard_map.cluster.as_client:
+        if not identity.admin and services.shard_map.cluster.as_client and not client.in_process:
             self.backends.pools = services.enter_pools(credential)
             self.backends.node_user = self._entered_as = credential.user
         client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
@@ -208,6 +213,7 @@ class Session:
             and self.client.reader.empty
             and not self.client.slow
             and not self._services.draining
+            and not self._services.logs_statements
             and not self.identity.admin
             and not self._skip_to_sync
             and self._extended.rests
@@ -223,7 +229,7 @@ class Session:
         if not _is_whole(data) or data.find(0, 5) != end - 1:
             return False
         services = self._services
-        started_at = services.loop.time()
+        started_at = monotonic()
         try:
             planned = services.planner().plan(data[5:-1].decode())
             plan = planned.plan
@@ -241,12 +247,12 @@ class Session:
             return False
         self._extended.drop_unnamed()
         self._begin_relay(started_at)
-        self._relay.start(plan, planned.arguments, shard, self.backends.pools[shard.node])
+        self._relay.start(planned, plan, planned.arguments, shard, self.backends.pools[shard.node])
         return True
 
     def _take_sequence(self, data: bytes) -> bool:
         services = self._services
-        started_at = services.loop.time()
+        started_at = monotonic()
         sequence = read_sequence(data, 0)
         if (
             sequence is None
@@ -258,7 +264,8 @@ class Session:
         if routed is None or services.why_down(routed.shard.node) is not None:
             return False
         self._begin_relay(started_at)
-        self._relay.start(routed.plan, routed.arguments, routed.shard, self.backends.pools[routed.shard.node], routed)
+        planned, pool = routed.statement.planned, self.backends.pools[routed.shard.node]
+        self._relay.start(planned, routed.plan, routed.arguments, routed.shard, pool, routed)
         return True
 
     def _begin_relay(self, started_at: float) -> None:
@@ -268,11 +275,15 @@ class Session:
         self.active = True
         self._started_at = started_at
 
-    def _relay_answered(self) -> None:
-        services, client = self._services, self.client
+    def _relay_answered(self, answer: bytes) -> None:
+        services, client, relay = self._services, self.client, self._relay
         self.active = False
         services.metrics.route += 1
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        took_us = int((monotonic() - self._started_at) * 1e6)
+        rows = 1 if answer.endswith(ONE_ROW) else rows_of_answer(answer)
+        count(relay.pool.routed, relay.planned.figures, took_us, rows)
+        if took_us > services.slow_us:
+            services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
         if client.reader.empty and not client.slow and not client.ended and not services.draining:
             client.shortcut = self._take_shortcut
@@ -282,6 +293,7 @@ class Session:
     async def _finish_relay(self) -> None:
         relay = self._relay
         self._services.metrics.route += 1
+        self._sql = sql_for(relay.plan.route, relay.shard, relay.arguments)
         try:
             if relay.routed is not None:
                 await self._attempt(self._extended.finish_relay(relay, relay.routed))
@@ -300,18 +312,22 @@ class Session:
 
     async def _query(self, payload: bytes) -> None:
         services = self._services
-        self._started_at = services.loop.time()
+        self._started_at = monotonic()
         self.statements += 1
         self.active = True
         self.backends.begin_statement()
+        self._runner.ran = None
         planned, self._planned = self._planned, None
         await self._attempt(self._extended.before_query())
         if self._skip_to_sync:
             return
         try:
-            sql = messages.parse_query(payload)
+            sql = self._sql = messages.parse_query(payload)
+            if services.logs_statements:
+                services.log_statement(sql, self.client.address)
             if self.identity.admin:
                 services.metrics.local += 1
+                self._runner.ran, self._runner.planned = services.metrics.here, None
                 self.client.send(services.admin(sql))
             else:
                 await self._run(planned or self._plan(sql))
@@ -322,10 +338,22 @@ class Session:
         self._end_statement()
 
     def _end_statement(self) -> None:
-        services = self._services
         self.active = False
+        self._sql = ""
         self._send_ready()
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        self._count()
+
+    def _count(self) -> None:
+        """A statement has ended well, if it has run at all."""
+        runner, services = self._runner, self._services
+        if runner.ran is None:
+            return
+        figures = None if runner.planned is None else runner.planned.figures
+        took_us = int((monotonic() - self._started_at) * 1e6)
+        count(runner.ran, figures, took_us, runner.rows)
+        if took_us > services.slow_us:
+            services.slow(runner.ran, figures, took_us, self.client.address)
+        runner.ran = None
 
     async def _run(self, planned: Planned) -> None:
         if isinstance(planned.plan, Several):
@@ -344,6 +372,8 @@ class Session:
                 if error.position is not None:
                     error.position += offset
                 raise
+            self._count()
+            self._started_at = monotonic()
             await self.client.drain()
         await self.transactions.end_implicit()
 
@@ -359,28 +389,35 @@ class Session:
         """A message of the extended protocol. After an error everything up to Sync is skipped."""
         if self._skip_to_sync:
             return
-        self._started_at = self._services.loop.time()
+        self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()
+        self._runner.ran = None
         if self.identity.admin:
             await self._attempt(_refuse_admin())
         else:
             await self._attempt(_EXTENDED[kind](self._extended, payload))
         self.active = False
+        self._sql = ""
         if kind == messages.EXECUTE:
             self._end_execute()
 
     async def _went_ahead(self) -> bool:
         """Statements that the client has sent without waiting ran together, or failed."""
-        self._started_at = self._services.loop.time()
+        self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()
         count = await self._attempt(self._extended.go_ahead())
         self.active = False
         return count is None or count > 0
 
-    def _ran_ahead(self) -> None:
-        self._services.metrics.route += 1
+    def _ran_ahead(self, routed: Routed, rows: int) -> None:
+        services, runner = self._services, self._runner
+        services.metrics.route += 1
+        if services.logs_statements:
+            services.log_statement(routed.statement.sql, self.client.address)
+        runner.ran, runner.planned = self.backends.pools[routed.shard.node].routed, routed.statement.planned
+        runner.rows = rows
         self._end_execute()
 
     async def _attempt(self, step: Awaitable[T]) -> T | None:
@@ -391,13 +428,13 @@ class Session:
             raise
         except ProxyError as error:
             self._skip_to_sync = True
+            self._sql = self._extended.sql
             await self._failed(await self._extended.abandon(error))
             return None
 
     def _end_execute(self) -> None:
-        services = self._services
         self.statements += 1
-        services.metrics.latency.observe(int((services.loop.time() - self._started_at) * 1e6))
+        self._count()
 
     async def _sync(self, _payload: bytes) -> None:
         await self._end_sync()
@@ -427,6 +464,7 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
+        self._count_failure(error)
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would
         if self.backends.pins and (lost := self.backends.pins.failure) is not None:
@@ -434,8 +472,20 @@ class Session:
         self._send_error(error)
         await self.transactions.fail()
 
+    def _count_failure(self, error: ProxyError) -> None:
+        runner = self._runner
+        if runner.ran is not None:
+            runner.ran.failed(error.sqlstate)
+            if runner.planned is not None and runner.planned.figures is not None:
+                runner.planned.figures.failed(error.sqlstate)
+                runner.planned.figures.ran = runner.ran
+            runner.ran = None
+        elif not isinstance(error, Refused):
+            self._services.metrics.unplanned += 1
+
     def _send_error(self, error: ProxyError) -> None:
         self._services.metrics.count_error(error.sqlstate)
+        self._services.log_error(error, self.client.address, self._sql)
         self.client.send(messages.error_response(error.fields()))
 
     def _send_ready(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
+from pgproxy.metrics import LONGEST_TAG_BYTES, Figures, rows_of_tag
 from pgproxy.operators.concat import Concat
 from pgproxy.operators.default_limit import DefaultLimit
 from pgproxy.operators.evaluate import Evaluate
@@ -103,6 +104,9 @@ class Statements:
         self._backends = backends
         self._transactions = transactions
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
+        self.ran: Figures | None = None  # of the way that the last statement took
+        self.planned: Planned | None = None
+        self.rows = 0  # that it has sent or affected
         self._portals = Portals(client, services, transactions)
         self.cursor_statements = CursorStatements(
             client, services, backends, transactions, self._portals, self._on_one, self.run_on
@@ -134,6 +138,7 @@ class Statements:
 
     async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
         """A routed statement whose answer turned out not to be simple."""
+        self.planned, self.ran, self.rows = relay.planned, relay.pool.routed, 0
         try:
             await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
@@ -144,6 +149,8 @@ class Statements:
 
     async def run(self, planned: Planned, call: Call = SIMPLE) -> None:
         plan = planned.plan
+        self.planned, self.rows = planned, 0
+        self.ran = None if isinstance(plan, (Sharded, ToNode)) else self._services.metrics.here
         if self._transactions.current is not None and not isinstance(plan, TransactionControl):
             self._transactions.check_alive()
         await self._runners[type(plan)](planned, plan, call)
@@ -165,12 +172,14 @@ class Statements:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
         shard = plan.table.shards[indexes[0] if indexes else 0]
+        self.ran = self._services.pools[shard.node].routed
         await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
 
     async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
         self._services.metrics.to_node += 1
         value = None if plan.sets is None else _config_value(plan.sets, call)
         node = plan.node or self._transactions.preferred_node() or self._services.any_node()
+        self.ran = self._services.metrics.nodes[node].to_node
         await self._on_one(node, plan.text, None, planned, plan.effect, call, unsettles=plan.unsettles, pins=plan.pins)
         if plan.unpins is not None:
             self._given_up(plan.unpins)
@@ -226,11 +235,12 @@ class Statements:
     async def _splice(self, exchange: Exchange, call: Call) -> None:
         """Hand the node's messages on. The last piece leaves together with what the session says behind it."""
         client = self._client
+        last = b""
         while True:
             if exchange.chunks or exchange.finished:
                 call.accepted(exchange)
             while exchange.chunks:
-                client.send(cast(bytes, exchange.take()))
+                client.send(last := cast(bytes, exchange.take()))
                 if not exchange.finished or exchange.chunks:
                     await client.drain()
             if exchange.finished:
@@ -241,6 +251,7 @@ class Statements:
         self._backends.reported.relay(exchange.asides)
         if exchange.error is not None:
             raise exchange.error
+        self.rows += call.max_rows if exchange.suspended else rows_of_tag(last[-LONGEST_TAG_BYTES:-1])
         if exchange.suspended:
             client.send(portal_suspended())
 
@@ -291,6 +302,7 @@ class Statements:
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
     ) -> None:
         self._services.metrics.scatter += 1
+        self.ran = self._services.metrics.scattered
         if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
             await self._by_portals(planned, plan, scatter, shards, call)
             return
@@ -425,6 +437,7 @@ class Statements:
         finally:
             top.close()
         self._services.metrics.rows += count
+        self.rows += count
         if cut is not None and cut.cut:
             self._tell_cut(planned.default_limit)
         if as_copy is not None:

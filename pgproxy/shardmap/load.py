@@ -17,6 +17,7 @@ from pgproxy.shardmap.auth_rules import (
     AuthMethod,
     AuthRule,
     AuthUsers,
+    is_loopback,
     read_rules,
     trust_from_elsewhere,
 )
@@ -26,6 +27,7 @@ from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
     HeartbeatSettings,
+    HttpSettings,
     Method,
     Node,
     PoolSettings,
@@ -40,6 +42,8 @@ from pgproxy.shardmap.placement import PlacementError, placement_problems
 from pgproxy.shardmap.write import to_toml
 
 __all__ = ["ShardMapErrors", "load", "parse", "to_toml"]
+
+_SHORTEST_TOKEN = 16
 
 
 class ShardMapErrors(Exception):
@@ -83,6 +87,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     """The model of the whole file. Parts that were reported as wrong are left out of it, or all is None."""
     top = read_section("", "", data, report)
     proxy = _proxy(top["proxy"], report)
+    http = _http(top["http"], report)
     cluster = _cluster(top["cluster"], report)
     nodes = _nodes(top["nodes"], report)
     tables = _tables(top["tables"], report)
@@ -92,7 +97,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     if top["nodes"] is not None:
         _check_nodes_known(tables, top["unmapped_node"], list(top["nodes"]), report)
     _check_names(tables, reference_tables, report)
-    if cluster is None or proxy is None or auth_users is None:
+    if cluster is None or proxy is None or auth_users is None or http is None:
         return None
     wrong: tuple[object, ...] = (proxy.listen, proxy.allow_trust_from_anywhere)  # None: reported already
     problem = None if None in wrong else trust_problem(auth, proxy)
@@ -111,6 +116,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
         tables={table.name: table for table in tables},
         reference_tables=frozenset(reference_tables),
         unmapped_node=top["unmapped_node"],
+        http=http,
         auth=auth,
         auth_users=auth_users,
     )
@@ -142,6 +148,18 @@ def trust_problem(auth: tuple[AuthRule, ...], proxy: ProxySettings) -> tuple[str
         "set proxy.allow_trust_from_anywhere = true if that is meant"
     )
     return "proxy.listen", message
+
+
+def _http(data: Any, report: Report) -> HttpSettings | None:
+    if data is None:
+        return None
+    facts = read_section("http", "http", data, report)
+    listen, token = facts["listen"], facts["token"]
+    if listen is not None and not is_loopback(listen) and token is None and "token" not in data:
+        report("http.listen", f'"{listen}" can be reached from other machines: set http.token')
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        report("http.token", f"must have at least {_SHORTEST_TOKEN} characters")
+    return HttpSettings(**facts)
 
 
 def _auth(data: Any, report: Report) -> tuple[AuthRule, ...]:

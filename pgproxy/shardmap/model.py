@@ -114,11 +114,29 @@ class ProxySettings:
     default_limit: int | None = None
     plan_cache_size: int = 2_000
     sort_memory_bytes: int = 32 * 1024 * 1024
+    slow_statement_ms: int = 1_000
+    log_statements: str = "none"
     allow_trust_from_anywhere: bool = False
     admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP side. `port` None: 8088 if it is free. Without a `token` only this machine is listened to and served."""
+
+    enabled: bool = True
+    listen: str = "127.0.0.1"
+    port: int | None = None
+    token: str | None = field(default=None, repr=False)
+    write: bool = False
+    default_limit: int = 100
+    max_rows: int = 1_000
+    max_response_bytes: int = 8 * 1024 * 1024
+    statement_timeout_s: float = 10.0
+    concurrency: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +170,7 @@ class ShardMap:
     tables: Mapping[str, Table]
     reference_tables: frozenset[str] = frozenset()
     unmapped_node: str | None = None
+    http: HttpSettings = field(default_factory=HttpSettings)
     auth: tuple[AuthRule, ...] = ()
     auth_users: AuthUsers = field(default_factory=AuthUsers)
 

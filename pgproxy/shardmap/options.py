@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
     HeartbeatSettings,
+    HttpSettings,
     Method,
     PoolSettings,
     ProxySettings,
@@ -63,6 +64,11 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "default_limit": (1, 2**31 - 1),
     "plan_cache_size": _COUNT,
     "sort_memory_bytes": _BYTES,
+    "slow_statement_ms": (0, 86_400_000),
+    "max_rows": _COUNT,
+    "max_response_bytes": _BYTES,
+    "statement_timeout_s": _TIME_S,
+    "concurrency": (1, 1_000),
     "size": (1, 10_000),
     "min_idle": (0, 10_000),
     "queue_limit": (0, 1_000_000),
@@ -104,6 +110,7 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("reference_tables", "strings", ()),
         Option("unmapped_node", "string", None),
         Option("proxy", "section", {}),
+        Option("http", "section", {}),
         Option("cluster", "section"),
         Option("nodes", "section"),
         Option("tables", "section", {}),
@@ -111,13 +118,19 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("auth_users", "section", {}),
     ),
     "proxy": (
-        *_settings(ProxySettings),
+        *(
+            replace(option, choices=("none", "errors", "all")) if option.name == "log_statements" else option
+            for option in _settings(ProxySettings)
+        ),
         Option("pool", "section", {}),
         Option("heartbeat", "section", {}),
         Option("tls", "section", {}),
     ),
     "proxy.pool": _settings(PoolSettings),
     "proxy.heartbeat": _settings(HeartbeatSettings),
+    "http": tuple(
+        replace(option, kind="string") if option.name == "token" else option for option in _settings(HttpSettings)
+    ),
     "proxy.tls": (
         Option("mode", "string", _default(TlsSettings, "mode"), choices=("disable", "allow", "require")),
         Option("certificate_file", "string", None),

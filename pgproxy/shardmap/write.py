@@ -23,6 +23,7 @@ def to_toml(shard_map: ShardMap) -> str:
         _section("proxy.pool", "proxy.pool", _facts(proxy.pool)),
         _section("proxy.heartbeat", "proxy.heartbeat", _facts(proxy.heartbeat)),
         _section("proxy.tls", "proxy.tls", _facts(proxy.tls)),
+        _section("http", "http", _facts(shard_map.http)),
         _section("cluster", "cluster", cluster),
         *(_section("nodes.NAME", f"nodes.{_key(name)}", _facts(node)) for name, node in shard_map.nodes.items()),
         *(f"[[auth]]\n{_lines('auth', _rule(rule))}" for rule in shard_map.auth),

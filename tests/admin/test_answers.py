@@ -12,7 +12,7 @@ from pgproxy.admin.answers import SHOWS, AdminResult, answer, status
 from pgproxy.admin.encode import encode
 from pgproxy.admin.view import ClientView, NodeView, PlanView, PoolView, View
 from pgproxy.errors import ProxyError
-from pgproxy.metrics import Metrics
+from pgproxy.metrics import Metrics, count
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule, AuthUsers
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
 from pgproxy.wire.frames import FrameReader
@@ -126,14 +126,14 @@ def test_stats() -> None:
     view.metrics.route += 5
     view.metrics.nodes["west"].leases += 4
     view.metrics.count_error("42601")
-    view.metrics.latency.observe(1500)
+    count(view.metrics.scattered, None, 1500, 3)
     figures = {(name, node): value for name, node, value in answer("SHOW STATS", view).rows}
     assert figures["route", None] == "5"
     assert figures["leases", "west"] == "4"
     assert figures["leases", "north"] == "0"
     assert figures["errors_42601", None] == "1"
     assert figures["uptime_s", None] == "13"
-    assert figures["latency_p50_ms", None] == "1.536"
+    assert figures["latency_p50_ms", None] == "1.408"
     assert figures["latency_p50_ms", "west"] is None
     assert figures["plan_cache_hit_rate", None] is None
 

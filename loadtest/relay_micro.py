@@ -1,0 +1,113 @@
+"""What a routed statement costs the proxy alone: µs of CPU from the client's Query to its answer.
+
+`python -m loadtest.relay_micro [statements]`. No server and no sockets: a client and a node of memory on both sides of
+a real session, planner and pool. The floor of what `make bench` measures, and finer than it where two versions differ
+by little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.planner.planner import Planner
+from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
+from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
+from pgproxy.wire import messages
+from pgproxy.wire.rows import Column, data_row, row_description
+from pgproxy.worker import Worker
+
+_ROUNDS = 15
+_INT4 = 23
+_ANSWER = (
+    row_description([Column("abalance", type_oid=_INT4, type_size=4)])
+    + data_row([b"12345"])
+    + messages.command_complete("SELECT 1")
+    + messages.ready_for_query(b"I")
+)
+_QUERIES = [messages.query(f"SELECT abalance FROM pgbench_accounts WHERE aid = {aid};") for aid in range(1000)]
+
+
+class Memory(asyncio.Transport):
+    """A transport that counts what is written, and drops it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def write(self, data: Any) -> None:
+        self.written += 1
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    abort = close
+
+
+def _worker(loop: asyncio.AbstractEventLoop) -> Worker:
+    shard = Shard(0, "pgbench_accounts_0", "one")
+    table = Table("pgbench_accounts", "public", "aid", Method.HASH, (shard,))
+    shard_map = ShardMap(
+        ProxySettings(),
+        ClusterSettings("micro", Engine.POSTGRESQL, "db", "user"),
+        {"one": Node("one", "127.0.0.1", 1)},
+        {table.name: table},
+    )
+    names = ("aid", "bid", "abalance")
+    columns = {name: ColumnFacts(name, _INT4) for name in names}
+    facts = CatalogFacts(Engine.POSTGRESQL, 180000, {table.name: TableFacts(table.name, columns)})
+    worker = Worker(shard_map, loop)
+    worker._planner = Planner(shard_map, facts, cache_size=100)
+    worker.remember_start_up({}, {})
+    return worker
+
+
+def _node(worker: Worker, loop: asyncio.AbstractEventLoop) -> BackendConnection:
+    """A connection that the pool takes for one that has logged in."""
+    pool = worker.pools["one"]
+    connection = BackendConnection(pool.node, worker.shard_map.cluster, loop)
+    connection.connection_made(Memory())
+    connection.data_received(messages.authentication_ok() + messages.ready_for_query(b"I"))
+    pool._all.add(connection)
+    pool._idle.append(connection)
+    return connection
+
+
+async def measure(statements: int) -> float:
+    """The least µs of CPU for one statement, of some rounds."""
+    loop = asyncio.get_running_loop()
+    worker = _worker(loop)
+    node = _node(worker, loop)
+    client = worker.accept()
+    transport = Memory()
+    client.connection_made(transport)
+    client.data_received(messages.startup_message({"user": "user", "database": "db"}))
+    least = float("inf")
+    for _ in range(_ROUNDS):
+        before = transport.written
+        began = time.process_time()
+        for number in range(statements):
+            client.data_received(_QUERIES[number % 1000])
+            node.data_received(_ANSWER)
+        least = min(least, (time.process_time() - began) / statements * 1e6)
+        assert transport.written - before == statements, "each statement was answered"
+    client.connection_lost(None)
+    await worker.stop()
+    return least
+
+
+def main() -> None:
+    import uvloop
+
+    statements = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    print(f"routed simple Query: {uvloop.run(measure(statements)):.2f} µs of CPU each")
+
+
+if __name__ == "__main__":
+    main()

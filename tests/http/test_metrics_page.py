@@ -1,0 +1,109 @@
+"""`GET /metrics`: Prometheus can read it, and the figures are those of what was done."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pgproxy.demo.nodes import NODE_NAMES
+from tests.http.conftest import HttpProxy
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(web: HttpProxy) -> Samples:
+    answer = web.ask("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+def grown(web: HttpProxy, before: Samples, name: str, **labels: str) -> float:
+    return value(scrape(web), name, **labels) - value(before, name, **labels)
+
+
+def test_statements_by_way_and_outcome(web: HttpProxy) -> None:
+    with web.proxy.connect() as connection:
+        before = scrape(web)
+        for _ in range(3):
+            connection.execute("SELECT book_name FROM books WHERE branch = 'west' LIMIT 4").fetchall()
+        connection.execute("SELECT count(*) FROM books").fetchall()
+        connection.execute("SELECT 1").fetchall()
+        for sql in ("SELECT 1/0 FROM books WHERE branch = 'north'", "SELECT * FROM nowhere", "SELEC"):
+            with pytest.raises(psycopg.Error):
+                connection.execute(sql.encode())
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            connection.execute("UPDATE books SET price = 1")
+        after = scrape(web)
+
+    def statements(way: str, outcome: str) -> float:
+        labels = {"way": way, "outcome": outcome}
+        name = "pgproxy_statements_total"
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert statements("route", "ok") == 3
+    assert statements("route", "error") == 1
+    assert statements("scatter", "ok") == 1
+    assert statements("node", "ok") == 1
+    assert statements("node", "error") == 1
+    assert statements("none", "error") == 1
+    assert statements("none", "refused") == 1
+    west = {"way": "route", "node": "west-library"}
+    count = "pgproxy_statement_seconds_count"
+    assert value(after, count, **west) - value(before, count, **west) == 3
+    assert value(after, "pgproxy_errors_total", sqlstate="22012") >= 1
+
+
+def test_the_extended_protocol_counts_too(web: HttpProxy) -> None:
+    with psycopg.connect(web.proxy.conninfo, autocommit=True) as connection:
+        before = scrape(web)
+        for isbn in (9780062315007, 9780062316097):
+            connection.execute(
+                "SELECT book_name FROM books WHERE branch = %s AND isbn = %s", ("west", isbn), prepare=True
+            ).fetchall()
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            connection.execute("SELECT 1/%s FROM books WHERE branch = 'west'", (0,))
+        assert grown(web, before, "pgproxy_statements_total", way="route", outcome="ok") == 2
+        assert grown(web, before, "pgproxy_statements_total", way="route", outcome="error") == 1
+
+
+def test_histograms_are_cumulative_and_whole(web: HttpProxy) -> None:
+    web.rows("SELECT pg_sleep(0.05)")
+    samples = scrape(web)
+    for way, node in [("node", "downtown-library"), ("local", "")]:
+        buckets = [
+            (float(dict(labels)["le"]), count)
+            for (name, labels), count in samples.items()
+            if name == "pgproxy_statement_seconds_bucket" and {("way", way), ("node", node)} <= labels
+        ]
+        counts = [count for _, count in sorted(buckets)]
+        assert counts == sorted(counts)
+        assert counts[-1] == value(samples, "pgproxy_statement_seconds_count", way=way, node=node) > 0
+    assert value(samples, "pgproxy_statement_seconds_sum", way="node", node="downtown-library") >= 0.05
+
+
+def test_nodes_and_pools(web: HttpProxy) -> None:
+    samples = scrape(web)
+    for node in NODE_NAMES:
+        assert value(samples, "pgproxy_node_up", node=node) == 1
+        assert 0 < value(samples, "pgproxy_heartbeat_seconds", node=node) < 5
+        assert value(samples, "pgproxy_pool_max_size", node=node, user="postgres") == 20
+        assert value(samples, "pgproxy_pool_leases_total", node=node) >= 0
+    assert value(samples, "pgproxy_clients") == 0
+    assert value(samples, "pgproxy_plan_cache_capacity") == 2000
+    assert value(samples, "process_open_fds") > 5
+
+
+def test_openmetrics(web: HttpProxy) -> None:
+    answer = web.ask("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert answer.body.endswith(b"# EOF\n")

@@ -1,0 +1,188 @@
+"""`GET /sql`: what a single PostgreSQL would answer, as JSON; nothing is ever written."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pgproxy.demo.nodes import NODE_NAMES, free_port
+from pgproxy.shardmap.model import HttpSettings
+from tests.fix_nodes import LibraryCluster, ReferencePostgres
+from tests.fix_proxy import running_proxy
+from tests.http.conftest import HttpProxy
+
+import psycopg  # isort: skip
+
+
+def test_a_routed_statement(web: HttpProxy) -> None:
+    sql = "SELECT isbn, book_name, price, checked_out, genre FROM books WHERE branch = 'west' AND isbn = 9780062315007"
+    answer = web.sql(sql)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.json == {
+        "query": sql,
+        "nodes": ["west-library"],
+        "limit": 10,
+        "count": 1,
+        "truncated": False,
+        "rows": [
+            {"isbn": 9780062315007, "book_name": "The Alchemist", "price": 17.99, "checked_out": False, "genre": None}
+        ],
+    }
+
+
+def test_a_scatter_names_all_nodes(web: HttpProxy, reference_pg: ReferencePostgres) -> None:
+    sql = "SELECT branch, count(*), avg(price)::text AS mean FROM books GROUP BY branch ORDER BY branch"
+    answer = web.sql(sql).json
+    assert answer["nodes"] == sorted(NODE_NAMES)
+    with psycopg.connect(reference_pg.conninfo) as connection:
+        rows = connection.execute(sql.encode()).fetchall()
+    assert [tuple(row.values()) for row in answer["rows"]] == rows
+
+
+def test_the_default_limit(web: HttpProxy) -> None:
+    answer = web.sql("SELECT isbn FROM books").json
+    assert (answer["limit"], answer["count"], answer["truncated"]) == (10, 10, True)
+    answer = web.sql("SELECT DISTINCT branch FROM books ORDER BY branch").json
+    assert (answer["limit"], answer["count"], answer["truncated"]) == (10, 3, False)
+    answer = web.sql("SELECT isbn FROM books LIMIT 15").json
+    assert (answer["limit"], answer["count"], answer["truncated"]) == (None, 15, False)
+
+
+def test_the_row_cap(web: HttpProxy) -> None:
+    answer = web.sql("SELECT isbn FROM books ORDER BY isbn, branch LIMIT 60").json
+    assert (answer["limit"], answer["count"], answer["truncated"]) == (None, 50, True)
+    answer = web.sql("SELECT n FROM generate_series(1, 1000000) AS n").json
+    assert (answer["count"], answer["truncated"], answer["rows"][-1]) == (50, True, {"n": 50})
+    assert web.rows("SELECT 1 AS one") == [{"one": 1}]  # and the proxy goes on
+
+
+WRITES = [
+    "INSERT INTO books (isbn, branch, book_name, author) VALUES (1, 'west', 'a', 'b')",
+    "UPDATE books SET price = 0 WHERE branch = 'west'",
+    "DELETE FROM books WHERE branch = 'west'",
+    "CREATE TABLE made_by_http (a int)",
+    "SELECT isbn FROM books WHERE branch = 'west' FOR UPDATE",
+]
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_writing_is_forbidden(web: HttpProxy, sql: str) -> None:
+    answer = web.sql(sql)
+    assert answer.status == 403, answer.body
+    assert answer.error["sqlstate"] == "25006"
+
+
+@pytest.mark.parametrize("before", ["COMMIT", "ROLLBACK", "SET TRANSACTION READ WRITE", "COMMIT; BEGIN", "END"])
+def test_nothing_comes_behind_an_end_of_the_transaction(
+    web: HttpProxy, library_cluster: LibraryCluster, before: str
+) -> None:
+    """Not in one request, and not in the next one."""
+    write = "UPDATE books SET author = 'by http' WHERE branch = 'west'"
+    assert web.sql(f"{before}; {write}").error["sqlstate"] == "42601"
+    web.sql(before)
+    assert web.sql(write).error["sqlstate"] == "25006"
+    with library_cluster.connect("west-library") as west:
+        assert west.execute("SELECT count(*) FROM books_b WHERE author = 'by http'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("sql", "status", "sqlstate"),
+    [
+        ("SELEC 1", 400, "42601"),
+        ("SELECT * FROM nowhere", 400, "42P01"),
+        ("SELECT 1/0", 400, "22012"),
+        ("SELECT 'x'::int", 400, "22P02"),
+        ("COPY books TO STDOUT", 422, "0A000"),
+        ("SELECT * FROM books ORDER BY isbn FETCH FIRST 2 ROWS WITH TIES", 422, "0A000"),
+        ("SELECT pg_sleep(30)", 504, "57014"),
+        ("SELECT 1\0", 400, "22021"),
+        ("", 200, None),
+    ],
+)
+def test_errors(web: HttpProxy, sql: str, status: int, sqlstate: str | None) -> None:
+    answer = web.sql(sql)
+    assert answer.status == status, answer.body
+    if sqlstate is not None:
+        assert answer.error["sqlstate"] == sqlstate
+        assert answer.error["message"]
+
+
+def test_an_error_says_where(web: HttpProxy) -> None:
+    error = web.sql("SELECT pric FROM books WHERE branch = 'west'").error
+    assert error["position"] == 8
+    assert error["hint"] == 'Perhaps you meant to reference the column "books.price".'
+
+
+def test_invalid_utf8(web: HttpProxy) -> None:
+    assert web.ask("/sql?q=SELECT+'%ff'").status in (200, 400)
+    assert web.rows("SELECT 'é→😀' AS text") == [{"text": "é→😀"}]
+
+
+def test_no_statement(web: HttpProxy) -> None:
+    assert web.ask("/sql").status == 400
+    assert web.ask("/sql", "POST").status == 405
+
+
+def test_connections_go_back_to_their_pools(web: HttpProxy) -> None:
+    """Nothing is left open by an answer, an error or a cut."""
+    for _ in range(3):
+        for sql in ("SELECT 1", "SELECT 1/0", "SELECT count(*) FROM books", "SELECT generate_series(1, 100000)"):
+            web.sql(sql)
+    with psycopg.connect(web.proxy.conninfo.replace("dbname=library_system", "dbname=pgproxy"), autocommit=True,
+                         cursor_factory=psycopg.ClientCursor) as admin:  # fmt: skip
+        deadline = time.monotonic() + 20
+        while True:
+            in_use = [row[3] for row in admin.execute("SHOW POOLS").fetchall()]
+            clients = [row[3] for row in admin.execute("SHOW CLIENTS").fetchall()]
+            if in_use == [0, 0, 0] and "pgproxy http" not in clients:
+                break
+            assert time.monotonic() < deadline, (in_use, clients)
+            time.sleep(0.1)
+
+
+def test_too_many_at_once_are_refused(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    http = HttpSettings(port=free_port(), concurrency=2, statement_timeout_s=20)
+    with running_proxy(library_cluster, tmp_path, http=http) as proxy:
+        web = HttpProxy(proxy, http.port or 0)
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(threads.map(web.sql, ["SELECT pg_sleep(1.5)"] * 6))
+        assert {answer.status for answer in answers} == {200, 503}
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert refused.error["sqlstate"] == "53300"
+        assert refused.headers["Retry-After"] == "1"
+
+
+def test_the_response_is_bounded_in_bytes(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    http = HttpSettings(port=free_port(), max_response_bytes=64 * 1024)
+    with running_proxy(library_cluster, tmp_path, http=http) as proxy:
+        web = HttpProxy(proxy, http.port or 0)
+        answer = web.sql("SELECT repeat('x', 1000) AS x FROM generate_series(1, 500)").json
+        assert answer["truncated"]
+        assert 50 < answer["count"] < 66
+        answer = web.sql("SELECT repeat('x', 1000000) AS x")
+        assert answer.status == 413
+        assert answer.error["sqlstate"] == "54000"
+
+
+def test_a_dead_node(own_cluster: LibraryCluster, tmp_path: Path) -> None:
+    http = HttpSettings(port=free_port(), write=True)
+    with running_proxy(own_cluster, tmp_path, http=http) as proxy:
+        web = HttpProxy(proxy, http.port or 0)
+        assert web.ask("/ready").json["ready"]
+        own_cluster.kill("west-library")
+        answer = web.sql("SELECT count(*) FROM books WHERE branch = 'west'")
+        assert answer.status == 503
+        assert answer.error["sqlstate"] == "08006"
+        assert web.rows("SELECT count(*) > 0 AS found FROM books WHERE branch = 'north'") == [{"found": True}]
+        for name in ("downtown-library", "north-library"):
+            own_cluster.kill(name)
+        deadline = time.monotonic() + 30
+        while web.ask("/ready").status != 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert set(web.ask("/ready").json["nodes"].values()) <= {"down", "up"}
+        assert web.ask("/health").status == 200
