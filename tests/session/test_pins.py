@@ -314,6 +314,7 @@ def test_what_a_client_kept_goes_with_it(small_proxy: RunningProxy, library_clus
                 client.query(statement)
             for statement in statements[-1:]:
                 client.send(query(statement))
+            client.vanish()
         await_nothing_open(library_cluster)
         until(lambda: not left_behind(library_cluster), "the lock and the table are gone")
         until(lambda: (pool(small_proxy)["pinned"], pool(small_proxy)["in_use"]) == (0, 0), "the pool is clean")

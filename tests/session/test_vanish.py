@@ -59,12 +59,12 @@ def test_a_client_that_vanishes_leaves_nothing_behind(
         with locked(library_cluster, "west-library", "books_b"):
             client.send(last)
             await_running(library_cluster, "books_b")
-            client.socket.close()
+            client.vanish()
             # The lock is still held: it is a cancel that ends what waits for it.
             until(lambda: not waiting_for_the_lock(library_cluster), "what the client began is cancelled")
     await_nothing_open(library_cluster)
     with small_proxy.connect(dbname="pgproxy") as admin:
-        until(lambda: all(row[3] == 0 == row[7] for row in admin.execute("SHOW POOLS")), "nothing is in use")
+        until(lambda: all(row[3] == 0 == row[8] for row in admin.execute("SHOW POOLS")), "nothing is in use")
     with small_proxy.connect() as connection:
         assert connection.execute("SELECT count(*) FROM books").fetchone()
 
@@ -86,7 +86,7 @@ def test_clients_that_vanish_while_they_wait_for_a_connection(
         with small_proxy.connect(dbname="pgproxy") as admin:
             until(lambda: sum(row[4] for row in admin.execute("SHOW POOLS")) >= 18, "18 wait")
             for client in clients:
-                client.socket.close()
+                client.vanish()
             until(lambda: sum(row[4] for row in admin.execute("SHOW POOLS")) == 0, "nobody waits")
     await_nothing_open(library_cluster)
     with small_proxy.connect() as connection:
