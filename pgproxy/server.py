@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pgproxy
+from pgproxy import notify
 from pgproxy.auth.users_file import UsersFileErrors, open_users_file
 from pgproxy.descriptors import raise_limit
 from pgproxy.front_door import FrontDoor
@@ -64,6 +65,7 @@ async def serve(
         _log_start(server.sockets, shard_map, config_path)
         if http is not None:
             await http.start()
+        notify.notify(notify.READY)
         on_ready()
         async with asyncio.TaskGroup() as tasks:
             facts = tasks.create_task(worker.keep_facts_fresh())
@@ -99,6 +101,7 @@ def _warn(shard_map: ShardMap) -> None:
 
 async def _shut_down(worker: Worker, server: asyncio.Server, enough: asyncio.Event) -> None:
     """Stop accepting, let running statements finish within the grace time, close cleanly."""
+    notify.notify(notify.STOPPING)
     log.info("shutting down: %d clients", worker.metrics.clients)
     server.close()
     worker.drain(on_empty=enough.set)

@@ -40,7 +40,8 @@ MAY_IMPORT = {
     },
     "front_door": {"worker", "session", "planner", "metrics", "shardmap"},
     "http": {"admin", "metrics", "shardmap", "wire"},
-    "server": {"worker", "front_door", "http", "auth", "descriptors", "shardmap", "tls"},
+    "server": {"worker", "front_door", "http", "auth", "descriptors", "notify", "shardmap", "tls"},
+    "notify": set(),
     "descriptors": {"shardmap"},
     "demo": {"cluster", "shardmap"},
     "shell": set(),  # a client: it knows the proxy by its port only
@@ -56,7 +57,7 @@ ONLY_IN = {
     "aiohttp": {"http"},
     "prometheus_client": {"http"},
     "asyncio": {"http", "auth", "tls", "backend", "session", "worker", "server", "cluster"},
-    "socket": {"backend", "session", "server", "cluster", "demo"},
+    "socket": {"backend", "session", "server", "cluster", "demo", "notify"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

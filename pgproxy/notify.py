@@ -1,0 +1,22 @@
+"""Tells systemd how far the proxy is (sd_notify's protocol: a datagram to the socket that NOTIFY_SOCKET names)."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+
+
+def notify(state: str) -> None:
+    """Does nothing where nobody waits for it; a supervisor that does not listen is no reason to fail."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError:
+            return
