@@ -655,11 +655,11 @@ _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
 _ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 _PLAIN = _ENDS | {wire.ROW_DESCRIPTION, DATA_ROW, wire.NO_DATA}
-
 _SPLICED = _PLAIN | {
     wire.NOTICE_RESPONSE,
     wire.NOTIFICATION_RESPONSE,
     wire.PARAMETER_DESCRIPTION,
+    wire.COPY_OUT_RESPONSE,
     wire.COPY_DATA,
     wire.COPY_DONE,
 }

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -25,6 +25,7 @@ from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, Sha
 _EVENT_LIMIT = 1_000
 _LEAST_PAUSE_S = 0.05
 _TABLE_RETRY_S = 10.0
+_SLICES = 10
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +150,7 @@ class _Heartbeat:
     async def probe_once(self) -> None:
         """One probe, its connection included, within `timeout_s`; its verdict goes into `state`."""
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                latency_s = await self._ask()
+            latency_s = await _within(self._settings.timeout_s, self._ask())
         except TimeoutError:
             await self._failed(f"no answer within {self._settings.timeout_s:g} s")
         except (psycopg.Error, OSError) as broken:
@@ -192,7 +192,7 @@ class _Heartbeat:
                 self._node,
                 self._cluster,
                 application_name="pgproxy heartbeat",
-                timeout_s=settings.timeout_s,
+                timeout_s=settings.timeout_s * _SLICES,  # `_within` is the real limit
                 lock_timeout_s=settings.timeout_s / 2,
             )
         started = time.monotonic()
@@ -237,6 +237,22 @@ class _Heartbeat:
             return "never answered"
         clock = datetime.fromtimestamp(self.state.last_ok).astimezone().isoformat("T", "milliseconds")[11:23]
         return f"last answer {clock}; detected after {now - self.state.last_ok:.1f} s"
+
+
+async def _within(timeout_s: float, work: Coroutine[Any, Any, float]) -> float:
+    """Await `work` for so long at most. Time in which this process did not come to run counts in slices only: a
+    proxy that is busy, and finds an answer waiting, has not seen a silent node."""
+    task = asyncio.ensure_future(work)
+    try:
+        for _ in range(_SLICES):
+            await asyncio.wait({task}, timeout=timeout_s / _SLICES)
+            if task.done():
+                return task.result()
+        raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 def _first_shard_table(shard_map: ShardMap, node: str) -> sql.Composable | None:

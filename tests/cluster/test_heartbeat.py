@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -131,6 +132,16 @@ async def test_a_stalled_node_is_down_until_it_goes_on(cluster: LibraryCluster) 
             assert heartbeats.state(WEST).error == "no answer within 0.5 s"
             assert heartbeats.state(NORTH).up is True
         await until(lambda: heartbeats.state(WEST).up is True)
+
+
+async def test_a_proxy_that_is_busy_blames_no_node(cluster: LibraryCluster) -> None:
+    """While the loop stands still for longer than the timeout, the answer arrives and waits to be read."""
+    async with beating(cluster, HeartbeatSettings(interval_s=0.05, timeout_s=0.1, down_after=1)) as heartbeats:
+        for _ in range(5):
+            await asyncio.sleep(0.06)
+            time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+        assert not heartbeats.events or all(event.up for event in heartbeats.events)
+        assert all(state.failures == 0 for state in heartbeats.states().values())
 
 
 async def test_stop_does_not_wait_for_a_stalled_node(cluster: LibraryCluster) -> None:
