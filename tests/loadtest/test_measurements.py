@@ -12,7 +12,8 @@ import pytest
 from loadtest import consistency, recovery, soak
 from loadtest.load import Records, load, per_second, quantiles_per_second, read_records
 from loadtest.users import MIXES, kinds
-from tests.fix_proxy import RunningProxy
+from tests.fix_nodes import LibraryCluster
+from tests.fix_proxy import running_proxy
 
 BRANCHES = ("downtown", "north", "west")
 
@@ -36,9 +37,9 @@ def test_kinds_have_numbers_of_one_byte() -> None:
     assert kinds("reads", BRANCHES) == ["read_one downtown", "read_one north", "read_one west", "search"]
 
 
-def test_users_do_everything_without_an_error(shared_proxy: RunningProxy, tmp_path: Path) -> None:
+def test_users_do_everything_without_an_error(own_cluster: LibraryCluster, tmp_path: Path) -> None:
     output = tmp_path / "records"
-    with load(shared_proxy.conninfo, 8, 6, "everything", output) as process:
+    with running_proxy(own_cluster, tmp_path) as proxy, load(proxy.conninfo, 8, 6, "everything", output) as process:
         assert process.wait(60) == 0
     found = read_records(output, kinds("everything", BRANCHES), 0)
     assert found.failures() == {}
