@@ -127,7 +127,7 @@ def test_serve_needs_a_users_file_that_is_right(config: str) -> None:
     rules = '[[auth]]\nmethod = "scram-sha-256"\n[auth_users]\nfile = "users.txt"\n'
     Path(config).write_text(Path(config).read_text() + rules)
     (Path(config).parent / "users.txt").write_text('"alice" "hunter2"\n')
-    command = [sys.executable, "-m", "pgproxy", "serve", "--config", config, "--port", str(free_port())]
+    command = [sys.executable, "-m", "pgproxy", "serve", "--config", config, "--log-format", "human"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 1
     assert 'users.txt:1: what is stored for "alice" is no SCRAM verifier' in ended.stderr
@@ -143,7 +143,7 @@ def test_the_listen_option_does_not_get_around_the_flag(config: str) -> None:
 def test_trust_from_anywhere_is_warned_of(library_cluster: LibraryCluster, tmp_path: Path) -> None:
     settings = {"listen": "0.0.0.0", "allow_trust_from_anywhere": True}
     with running_proxy(library_cluster, tmp_path, **settings) as proxy:
-        assert 'ANYONE who reaches "0.0.0.0" is let in without a password' in proxy.log_text()
+        assert r"ANYONE who reaches \"0.0.0.0\" is let in without a password" in proxy.log_text()
 
 
 def test_sighup_reads_the_users_again(library_cluster: LibraryCluster, tmp_path: Path) -> None:
