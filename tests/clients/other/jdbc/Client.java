@@ -124,7 +124,15 @@ public class Client {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var url = "jdbc:postgresql://" + arguments[0] + ":" + arguments[1] + "/library_system";
+        var url = "jdbc:postgresql://" + arguments[1] + ":" + arguments[2] + "/library_system";
+        switch (arguments[0]) {
+            case "everyday" -> everyday(url);
+            case "secure" -> More.secure(arguments[1], arguments[2], arguments[3], arguments[4]);
+            case "reconnect" -> More.reconnect(url);
+        }
+    }
+
+    static void everyday(String url) throws Exception {
         for (var mode : new String[] {"extended", "extendedForPrepared", "extendedCacheEverything", "simple"}) {
             var properties = new Properties();
             properties.setProperty("user", "postgres");
@@ -135,6 +143,7 @@ public class Client {
                 writes(connection);
                 metadata(connection);
                 show("valid", connection.isValid(5));
+                More.everyday(connection);
             }
         }
     }
