@@ -176,7 +176,6 @@ SECURE: dict[str, tuple[Build, str]] = {
         _rust,
         """
         tokio-postgres require: 24
-        tokio-postgres channel binding: 24
         tokio-postgres direct: 24
         tokio-postgres disable: 28000
         tokio-postgres other authority: Some("invalid peer certificate: UnknownIssuer")

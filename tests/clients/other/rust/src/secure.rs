@@ -33,16 +33,16 @@ async fn over_tls(parameters: &str, authority: &str) -> String {
 }
 
 pub async fn secure(host: &str, port: &str, authority: &str, other: &str) {
-    let log_in = |password: &str, mode: &str, binding: &str| {
-        format!("host={host} port={port} user=reader password={password} dbname=library_system sslmode={mode} channel_binding={binding}")
+    // (tokio-postgres-rustls does not find the certificate's hash, without which there is no channel binding.)
+    let log_in = |password: &str, mode: &str| {
+        format!("host={host} port={port} user=reader password={password} dbname=library_system sslmode={mode}")
     };
-    let secret = log_in("secret", "require", "prefer");
+    let secret = log_in("secret", "require");
     println!("tokio-postgres require: {}", over_tls(&secret, authority).await);
-    println!("tokio-postgres channel binding: {}", over_tls(&log_in("secret", "require", "require"), authority).await);
     println!("tokio-postgres direct: {}", over_tls(&format!("{secret} sslnegotiation=direct"), authority).await);
-    println!("tokio-postgres disable: {}", over_tls(&log_in("secret", "disable", "disable"), authority).await);
+    println!("tokio-postgres disable: {}", over_tls(&log_in("secret", "disable"), authority).await);
     println!("tokio-postgres other authority: {}", over_tls(&secret, other).await);
-    println!("tokio-postgres wrong password: {}", over_tls(&log_in("wrong", "require", "prefer"), authority).await);
+    println!("tokio-postgres wrong password: {}", over_tls(&log_in("wrong", "require"), authority).await);
 }
 
 async fn ask(client: &mut Option<Client>, parameters: &str, branch: &str) -> Result<(), Error> {
