@@ -13,8 +13,10 @@ fn trusting(authority: &str) -> MakeRustlsConnect {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    MakeRustlsConnect::new(config.with_root_certificates(roots).with_no_client_auth())
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"postgresql".to_vec()]; // which direct negotiation requires
+    MakeRustlsConnect::new(config)
 }
 
 async fn count(client: &Client) -> Result<i64, Error> {
