@@ -36,7 +36,7 @@ def _verdict(ask_shard: AskShard, branch: str, patience_s: float) -> str:
     while True:
         try:
             assert ask_shard(branch) > 0
-        except Exception as failure:  # whatever the driver makes of it
+        except Exception as failure:  # noqa: BLE001 - whatever the driver makes of it
             if time.monotonic() >= deadline:
                 return repr(failure)
             time.sleep(0.1)

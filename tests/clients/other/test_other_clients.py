@@ -1,7 +1,7 @@
 """Drivers of other languages: one program each, run on the proxy and on one PostgreSQL, must print the same.
 
-They are built under build/clients with what the languages' own registries give, and run by `make test-clients`. A program's
-first argument says what it does: `everyday` statements, `secure` log-ins, or `reconnect`.
+They are built under build/clients with what the languages' own registries give, and run by `make test-clients`. A
+program's first argument says what it does: `everyday` statements, `secure` log-ins, or `reconnect`.
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ def test_reconnecting(restarted_proxy: RestartedProxy, build: Build) -> None:
         [*build(), "reconnect", side.host, str(side.port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
     ) as program:  # fmt: skip
-        assert program.stdin is not None and program.stdout is not None
+        assert program.stdin is not None
+        assert program.stdout is not None
         try:
             live_through(restarted_proxy, lambda word: _ask(program, word))
             program.stdin.close()
@@ -219,6 +220,7 @@ def test_reconnecting(restarted_proxy: RestartedProxy, build: Build) -> None:
 
 
 def _ask(program: subprocess.Popen[str], word: str) -> list[str]:
-    assert program.stdin is not None and program.stdout is not None
+    assert program.stdin is not None
+    assert program.stdout is not None
     program.stdin.write(word + "\n")
     return program.stdout.readline().split()
