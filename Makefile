@@ -3,7 +3,7 @@
 #   make test [ARGS='tests/wire -x']   all tests
 #   make test-clients                  drivers of other languages: Node, Go, Java, Rust
 #   make test-page                     the live page in headless Chromium
-#   make test-system                   nodes with TLS: needs a PostgreSQL server of the system
+#   make test-system                   nodes with TLS, the system's psql: needs a PostgreSQL server of the system
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make hostile                       thousands of hostile clients, and what another client notices

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fix_tls",
     "tests.fix_system_nodes",
     "tests.session.fix_authentication",
+    "tests.clients.fix_secure",
     "tests.differential.fix_sides",
     "tests.fix_copy",
 ]

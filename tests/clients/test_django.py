@@ -13,8 +13,11 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connections, models, transaction
 from django.db.models import Avg, Count, F, Max, Q, Sum
 
+from tests.clients.fix_secure import READER, SECRET
 from tests.clients.sides import Side, Sides
 from tests.clients.values import ISBN, NEW_ISBN
+from tests.fix_proxy import RunningProxy
+from tests.fix_tls import Certificates
 
 settings.configure(USE_TZ=True, DATABASES={"default": {"ENGINE": "django.db.backends.dummy"}}, INSTALLED_APPS=[])
 django.setup()
@@ -173,3 +176,23 @@ def test_introspection(alike: Callable[[Program], Any]) -> None:
         return [(column.name, column.type_code, column.null_ok) for column in described], key, {"books"} <= tables
 
     assert alike(program)[1:] == (["branch", "isbn"], True)
+
+
+def test_logging_in_by_a_password_over_tls(secure_proxy: RunningProxy, certificates: Certificates) -> None:
+    """With Django's own pool, too."""
+    for password, pool in ((SECRET, False), (SECRET, {"min_size": 1, "max_size": 2}), ("wrong", False)):
+        side = Side("localhost", secure_proxy.port, READER)
+        database = _database(side, True) | {"PASSWORD": password}
+        database["OPTIONS"] |= {"sslmode": "verify-full", "sslrootcert": certificates.ca, "pool": pool}
+        connections.databases["secure"] = connections.configure_settings({"default": database})["default"]
+        try:
+            if password == SECRET:
+                assert Book.objects.using("secure").filter(branch="west").count() == 24
+            else:
+                with pytest.raises(DatabaseError, match="password authentication failed"):
+                    Book.objects.using("secure").count()
+        finally:
+            connections["secure"].close()
+            if pool:
+                connections["secure"].close_pool()
+            del connections["secure"]

@@ -214,6 +214,8 @@ CONVERSATIONS = [
     pytest.param((bound("COPY loads TO STDOUT") + SYNC,), id="extended, out"),
     pytest.param((bound("COPY (SELECT k FROM loads ORDER BY k) TO STDOUT") + SYNC,), id="extended, query out"),
     pytest.param((bound("COPY (SELECT 1) TO STDOUT") + SYNC,), id="extended, node out"),
+    pytest.param((*copying("COPY plain FROM STDIN", b"1\tc\n"), "COPY plain TO STDOUT"), id="unmapped, out"),
+    pytest.param(("CREATE TEMP TABLE own (a int)", "INSERT INTO own VALUES (7)", "COPY own TO STDOUT"), id="temporary, out"),
     pytest.param((bound("COPY loads TO STDOUT (DELIMITER 'xx')") + SYNC,), id="extended, bad option"),
     pytest.param(
         ("BEGIN", *copying(LOADS, b"a\tkey1\tc\t1\nd\tkey1\te\t2\n"), "COMMIT"), id="one shard in a transaction"

@@ -1,4 +1,4 @@
-// pgx v5 in its query modes, and lib/pq by database/sql. Prints JSON.
+// pgx v5 in its query modes, and lib/pq by database/sql: statements, COPY, notifications. Prints JSON.
 package main
 
 import (
@@ -163,7 +163,18 @@ func withSQL(db *sql.DB) found {
 }
 
 func main() {
-	url := fmt.Sprintf("postgres://postgres@%s:%s/library_system?sslmode=disable", os.Args[1], os.Args[2])
+	url := fmt.Sprintf("postgres://postgres@%s:%s/library_system?sslmode=disable", os.Args[2], os.Args[3])
+	switch os.Args[1] {
+	case "everyday":
+		everyday(url)
+	case "secure":
+		secure(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	case "reconnect":
+		reconnect(url)
+	}
+}
+
+func everyday(url string) {
 	config := must(pgx.ParseConfig(url))
 	all := map[string]found{
 		"cached statements":   withPgx(url, pgx.QueryExecModeCacheStatement),
@@ -174,6 +185,12 @@ func main() {
 		"pool":                withPool(url),
 		"pgx database/sql":    withSQL(stdlib.OpenDB(*config)),
 		"lib/pq":              withSQL(must(sql.Open("postgres", url))),
+		"pgx values":          valuesByPgx(url),
+		"pgx COPY":            copyByPgx(url),
+		"pgx notifications":   heardByPgx(url),
+		"pgx cursors":         cursorsByPgx(url),
+		"lib/pq COPY":         copyByPq(url),
+		"lib/pq listener":     heardByPq(url),
 	}
 	fmt.Println(string(must(json.Marshal(all))))
 }

@@ -42,7 +42,7 @@ public class Client {
         return insert;
     }
 
-    static void queries(Connection connection, String mode) throws SQLException {
+    static void queries(Connection connection) throws SQLException {
         try (var statement = connection.prepareStatement("SELECT * FROM books WHERE branch = ? AND isbn = ?")) {
             for (int at = 0; at < 10; at++) {
                 statement.setString(1, new String[] {"west", "north", "downtown"}[at % 3]);
@@ -52,8 +52,7 @@ public class Client {
         }
         for (int at = 0; at < 7; at++)
             show("scattered", query(connection, "SELECT branch, price, checked_out FROM books WHERE isbn = ? ORDER BY branch", ISBN));
-        if (!mode.equals("simple")) // where it writes LIMIT ('5'::int4), which is refused over several shards
-            show("limited", query(connection, "SELECT isbn, branch FROM books ORDER BY isbn, branch LIMIT ?", 5));
+        show("limited", query(connection, "SELECT isbn, branch FROM books ORDER BY isbn, branch LIMIT ?", 5));
         show("groups", query(connection, "SELECT genre, count(*), avg(price) FROM books GROUP BY 1 ORDER BY 1"));
         show("date", query(connection, "SELECT name, joined FROM patrons WHERE joined >= ? ORDER BY patron_id", LocalDate.of(2021, 1, 1)));
         show("types", query(connection, "SELECT ?::int, ?::bigint, ?::numeric, ?::bool, ?::date, ?::timestamptz, ?::text",
@@ -124,17 +123,26 @@ public class Client {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var url = "jdbc:postgresql://" + arguments[0] + ":" + arguments[1] + "/library_system";
+        var url = "jdbc:postgresql://" + arguments[1] + ":" + arguments[2] + "/library_system";
+        switch (arguments[0]) {
+            case "everyday" -> everyday(url);
+            case "secure" -> More.secure(arguments[1], arguments[2], arguments[3], arguments[4]);
+            case "reconnect" -> More.reconnect(url);
+        }
+    }
+
+    static void everyday(String url) throws Exception {
         for (var mode : new String[] {"extended", "extendedForPrepared", "extendedCacheEverything", "simple"}) {
             var properties = new Properties();
             properties.setProperty("user", "postgres");
             properties.setProperty("preferQueryMode", mode);
             show("mode", mode);
             try (var connection = DriverManager.getConnection(url, properties)) {
-                queries(connection, mode);
+                queries(connection);
                 writes(connection);
                 metadata(connection);
                 show("valid", connection.isValid(5));
+                More.everyday(connection);
             }
         }
     }

@@ -1,8 +1,11 @@
-// node-postgres: parametrised and prepared statements, a transaction, a cursor, a pool. Prints JSON.
+// node-postgres: parametrised and prepared statements, a transaction, cursors, COPY, notifications, a pool. Prints JSON.
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import pg from "pg";
+import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import Cursor from "pg-cursor";
 
-const [host, port] = process.argv.slice(2);
+const [host, port] = process.argv.slice(3);
 const pool = new pg.Pool({ host, port: Number(port), user: "postgres", database: "library_system", max: 2 });
 const found = {};
 const client = await pool.connect();
@@ -51,14 +54,14 @@ await client.query("ROLLBACK");
 
 const speaker = await pool.connect();
 const heard = [];
-const all = new Promise((resolve) => client.on("notification", (message) => {
+const both = new Promise((resolve) => client.on("notification", (message) => {
   heard.push([message.channel, message.payload, message.processId === client.processID]);
   if (heard.length === 2) resolve();
 }));
 await client.query("LISTEN shelf");
 await speaker.query("NOTIFY shelf, 'one'");
 await client.query("SELECT pg_notify('shelf', $1)", ["two"]);
-await all;
+await both;
 found.heard = heard;
 await client.query("CREATE TEMP TABLE own (a int, b text)");
 await client.query("INSERT INTO own VALUES ($1, $2)", [1, "x"]);
@@ -67,7 +70,38 @@ await client.query("PREPARE double (int) AS SELECT $1 * 2 AS twice");
 found.executed = (await client.query("EXECUTE double (21)")).rows;
 await client.query("DISCARD ALL");
 speaker.release();
+
+const text = (stream) => stream.setEncoding("utf8").toArray().then((parts) => parts.join(""));
+const sorted = "SELECT patron_id, name, email, branch, joined FROM patrons WHERE patron_id >= 9200000 ORDER BY patron_id";
+const lines = [...Array(12).keys()].map((at) => `${9200000 + at}\tTab\\t and \\\\ ${at}\t${at % 3 ? "\\N" : ""}\twest\t2024-05-0${1 + (at % 9)}\n`);
+const into = "COPY patrons (patron_id, name, email, branch, joined) FROM STDIN";
+const copied = client.query(copyFrom(into));
+await pipeline(Readable.from(lines), copied);
+found.copied = copied.rowCount;
+found.again = await pipeline(Readable.from(lines), client.query(copyFrom(into))).catch((error) => error.code);
+found.wrong = await pipeline(Readable.from(["1\tx\n"]), client.query(copyFrom(into))).catch((error) => [error.code, error.where]);
+found.out = await text(client.query(copyTo(`COPY (${sorted}) TO STDOUT`)));
+found.sheet = await text(client.query(copyTo(`COPY (${sorted}) TO STDOUT (FORMAT csv, HEADER)`)));
+found.whole = (await text(client.query(copyTo("COPY patrons (patron_id) TO STDOUT")))).split("\n").sort();
+for (const line of lines) await client.query("DELETE FROM patrons WHERE patron_id = $1", [line.split("\t")[0]]);
 client.release();
+
+const values = {
+  int2: -7, int4: -(2 ** 31), int8: "9223372036854775807", numeric: "-12345678901234567890.00123", float8: 0.1, bool: false,
+  text: "Brontë 'quoted' \\ \n$1", bytea: Buffer.from([0, 1, 255]), uuid: "00112233-4455-6677-8899-aabbccddeeff",
+  date: "1605-01-16", timestamp: "1999-12-31 23:59:59.000001", timestamptz: "-infinity", interval: "1 day 00:00:01.5",
+  jsonb: { a: [1, null, "ü"] }, json: '[1, "x"]', "int4[]": [1, null, -3], "text[]": ["a", 'b"c', "{d,e}", null, ""],
+  int4range: "[1,)", numrange: "(1.5,2]", inet: "10.0.0.1", "float4[]": [1.5, Infinity], "date[]": ["infinity", "0044-03-15 BC"],
+};
+found.values = [];
+for (const [type, value] of Object.entries(values)) {
+  const text = `SELECT $1::${type}, NULL::${type}, $1::${type}::text FROM books WHERE branch = 'west' AND isbn = ${isbn}`;
+  const answer = await pool.query({ text, values: [value], rowMode: "array" });
+  found.values.push([type, answer.rows]);
+}
+// (In binary node-postgres reads integers only: it makes text of everything first, whatever the server.)
+found.binary = (await pool.query({ text: "SELECT 1::int2 AS a, true AS b, NULL::int4 AS c", binary: true })).rows;
+found.big = (await pool.query("SELECT $1::text AS big", ["x".repeat(300000)])).rows[0].big.length;
 
 const ids = [1001, 1002, 1003, 1004, 1005];
 const answers = ids.map((id) => pool.query("SELECT name, joined FROM patrons WHERE patron_id = $1", [id]));

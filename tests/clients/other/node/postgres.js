@@ -1,7 +1,9 @@
-// postgres.js, which prepares all it runs: tagged templates, a transaction with a savepoint, a cursor. Prints JSON.
+// postgres.js, which prepares all it runs: tagged templates, a transaction, a cursor, COPY, notifications. Prints JSON.
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import postgres from "postgres";
 
-const [host, port] = process.argv.slice(2);
+const [host, port] = process.argv.slice(3);
 const sql = postgres({ host, port: Number(port), user: "postgres", database: "library_system", max: 2 });
 const found = {};
 const isbn = "9780451524935";
@@ -41,5 +43,32 @@ for await (const part of sql`SELECT isbn FROM books WHERE branch = ${"west"} ORD
 for await (const part of sql`SELECT isbn, branch FROM books ORDER BY isbn, branch`.cursor(10)) found.parts.push(part);
 found.simple = (await sql`SELECT 1 AS a`.simple()).map((row) => row.a);
 found.many = await Promise.all([1001, 1002, 1003, 1004].map((id) => sql`SELECT name, joined FROM patrons WHERE patron_id = ${id}`));
+
+const lines = [...Array(12).keys()].map((at) => `${9300000 + at}\tTab\\t and \\\\ ${at}\t\\N\twest\t2024-05-0${1 + (at % 9)}\n`);
+// (An error in a COPY never reaches the stream of postgres.js, whatever the server.)
+const into = await sql`COPY patrons (patron_id, name, email, branch, joined) FROM STDIN`.writable();
+await pipeline(Readable.from(lines), into);
+const out = await sql`COPY (SELECT * FROM patrons WHERE patron_id >= 9300000 ORDER BY patron_id) TO STDOUT`.readable();
+found.out = (await out.setEncoding("utf8").toArray()).join("");
+for (const line of lines) await sql`DELETE FROM patrons WHERE patron_id = ${line.split("\t")[0]}`;
+
+const heard = [];
+let hear;
+const both = new Promise((resolve) => (hear = resolve));
+const { unlisten } = await sql.listen("postgres_js", (payload) => heard.push(payload) === 2 && hear());
+await sql.notify("postgres_js", "one");
+await sql`SELECT pg_notify('postgres_js', ${"two"})`;
+await both;
+await unlisten();
+found.heard = heard;
+
+const sleeping = sql`SELECT pg_sleep(60)`.execute();
+setTimeout(() => sleeping.cancel(), 300);
+found.cancelled = await sleeping.catch((error) => error.code);
+
+found.values = await sql`SELECT ${"1605-01-16"}::date::text AS before, ${"-infinity"}::text::timestamptz::text AS infinite,
+  ${sql.array([1, -3])}::int[] AS numbers, ${sql.array(["a", 'b"c', "{d,e}", ""])}::text[] AS texts, ${"[1,)"}::int4range AS range,
+  ${Buffer.from([0, 1, 255])}::bytea AS bytes, ${"-12345678901234567890.00123"}::numeric AS numeric, ${"NaN"}::numeric AS nan,
+  ${"00112233-4455-6677-8899-aabbccddeeff"}::uuid AS uuid, ${"x".repeat(300000)}::text AS big, ${null}::jsonb AS nothing`;
 console.log(JSON.stringify(found));
 await sql.end();

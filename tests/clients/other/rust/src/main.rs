@@ -1,4 +1,7 @@
 // tokio-postgres, which prepares and binds in binary all it runs: pipelined queries, a transaction, a portal. Prints lines.
+mod copies;
+mod secure;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use tokio_postgres::{Client, Error, NoTls, Row};
@@ -74,12 +77,25 @@ async fn writes(client: &mut Client) -> Result<(), Error> {
     Ok(())
 }
 
+async fn everyday(parameters: &str) -> Result<(), Error> {
+    let (mut client, connection) = tokio_postgres::connect(parameters, NoTls).await?;
+    tokio::spawn(connection);
+    queries(&client).await?;
+    writes(&mut client).await?;
+    copies::copies(&client).await?;
+    copies::values(&client).await?;
+    copies::notifications(parameters).await
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().collect();
-    let parameters = format!("host={} port={} user=postgres dbname=library_system", arguments[1], arguments[2]);
-    let (mut client, connection) = tokio_postgres::connect(&parameters, NoTls).await?;
-    tokio::spawn(connection);
-    queries(&client).await?;
-    writes(&mut client).await
+    let (host, port) = (&arguments[2], &arguments[3]);
+    let parameters = format!("host={host} port={port} user=postgres dbname=library_system");
+    match arguments[1].as_str() {
+        "everyday" => everyday(&parameters).await?,
+        "secure" => secure::secure(host, port, &arguments[4], &arguments[5]).await,
+        _ => secure::reconnect(&parameters).await,
+    }
+    Ok(())
 }
