@@ -28,6 +28,7 @@ from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.cluster.members import Members, address_of
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.logs import Sparing, without_secrets
 from pgproxy.metrics import Figures, Metrics
@@ -40,7 +41,8 @@ from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.members import all_members
+from pgproxy.shardmap.model import Node, PoolSettings, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import Credential
@@ -79,25 +81,15 @@ class Worker:
         self.draining = False
         self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
-        self.pools: dict[str, NodePool] = {
-            name: NodePool(
-                node,
-                shard_map.cluster,
-                shard_map.proxy.pool,
-                loop,
-                on_failure=self.heartbeats.mark_suspect,
-                tls=self.certificates.node,
-            )
-            for name, node in shard_map.nodes.items()
-        }
-        for name, pool in self.pools.items():
-            pool.routed = self.metrics.nodes[name].routed
+        self.members = all_members(shard_map)
+        self.any_replicas = bool(self.heartbeats.members)
+        self.pools: dict[str, NodePool] = {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members}
         self._error_lines = Sparing(LINES_PER_SECOND)
         self._slow_lines = Sparing(LINES_PER_SECOND)
         self._logged = shard_map.proxy.log_statements
         self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
-        self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
+        self.user_pools = UserPools(self.members, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
         stored_in = shard_map.auth_users
         self.users = Users(
@@ -123,6 +115,7 @@ class Worker:
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
         self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
+        self.heartbeats.on_move(self._primary_moved)
 
     # Life
 
@@ -321,20 +314,23 @@ class Worker:
     def leave_pools(self, user: str) -> None:
         self.user_pools.leave(user)
 
-    def _make_user_pool(self, node: str, credential: Credential) -> NodePool:
-        shard_map = self.shard_map
-        settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
-        suspect = self.heartbeats.mark_suspect
+    def _make_user_pool(self, key: str, credential: Credential) -> NodePool:
+        # A user who is gone must leave nothing open.
+        return self._make_pool(key, replace(self.shard_map.proxy.pool, min_idle=0), credential)
+
+    def _make_pool(self, key: str, settings: PoolSettings, credential: Credential | None = None) -> NodePool:
+        """A pool of connections to one member of a node."""
+        member = self.members[key]
         pool = NodePool(
-            shard_map.nodes[node],
-            shard_map.cluster,
+            member,
+            self.shard_map.cluster,
             settings,
             self.loop,
-            on_failure=suspect,
+            on_failure=lambda _node, reason: self.heartbeats.mark_suspect(key, reason),
             tls=self.certificates.node,
             credential=credential,
         )
-        pool.routed = self.metrics.nodes[node].routed
+        pool.routed = self.metrics.nodes[member.name].routed
         return pool
 
     # Nodes
@@ -361,6 +357,8 @@ class Worker:
         state = self._down.get(node)
         if state is None:
             return None
+        if node not in self.shard_map.nodes:
+            return self._why_member_down(node, state)
         shards = [
             shard.table for table in self.shard_map.tables.values() for shard in table.shards if shard.node == node
         ]
@@ -371,6 +369,21 @@ class Worker:
         )
         failure.detail = f"Down since {time.strftime('%H:%M:%S', time.localtime(state.since))}: {state.error}"
         return failure
+
+    def _why_member_down(self, key: str, state: NodeState) -> NodeFailure:
+        name = self.members[key].name
+        return NodeFailure(name, f"{address_of(key)} of node {name} is down: {state.error}")
+
+    def place(self, node: str, *, reads: bool = False) -> str:
+        members = self.heartbeats.members.get(node)
+        if members is None:
+            return node
+        return (members.reader() if reads else None) or members.primary or node
+
+    def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
+        pending: Pending[None] = Pending(wake)
+        self.heartbeats.seek_primary(node, lambda: pending.finish(None))
+        return pending
 
     def any_node(self) -> str:
         home = self.shard_map.home_of_unmapped
@@ -398,15 +411,27 @@ class Worker:
         self._down[state.name] = state
         reason = self.why_down(state.name)
         assert reason is not None
-        self.pools[state.name].fail(reason)
-        self.user_pools.fail(state.name, reason)
+        if state.name in self.members:  # no connection is to a node with replicas itself
+            self._fail_pools(state.name, reason)
+
+    def _primary_moved(self, former: str) -> None:
+        """What still runs on the former primary would be lost: it is no part of the new one's history."""
+        name = self.members[former].name
+        reason = NodeFailure(name, f"node {name} has another primary now", hint="Run the transaction again.")
+        self._fail_pools(former, reason)
+        self._facts_wanted.set()
+
+    def _fail_pools(self, key: str, reason: NodeFailure) -> None:
+        self.pools[key].fail(reason)
+        self.user_pools.fail(key, reason)
 
     async def _read_facts(self) -> None:
         """Without the nodes that are down the picture is not whole: it only serves when there is none yet."""
-        if self._down and self.facts is not None:
+        down = tuple(name for name in self.shard_map.nodes if name in self._down)
+        if down and self.facts is not None:
             return
         try:
-            facts = await read_facts(self.shard_map, skip=tuple(self._down))
+            facts = await read_facts(self._as_it_stands(), skip=down)
         except ProxyError as failure:
             self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
             log.warning("the catalog could not be read: %s", self._why_no_facts)
@@ -428,6 +453,11 @@ class Worker:
             self.descriptions.clear()
             self._start_ups.clear()
         self.facts = facts
+
+    def _as_it_stands(self) -> ShardMap:
+        """The shard map with the primaries' addresses."""
+        nodes = {name: self.members.get(self.place(name), node) for name, node in self.shard_map.nodes.items()}
+        return replace(self.shard_map, nodes=nodes)
 
     # Admin
 
@@ -459,9 +489,13 @@ class WorkerView:
 
     @property
     def nodes(self) -> Sequence[NodeView]:
+        worker = self._worker
         return [
-            NodeView(s.name, s.up, s.since, s.last_ok, s.latency_ms, s.failures, s.error)
-            for s in self._worker.heartbeats.states().values()
+            replace(
+                _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
+                members=tuple(_member_views(worker.heartbeats.members.get(name))),
+            )
+            for name, state in worker.heartbeats.states().items()
         ]
 
     @property
@@ -477,6 +511,7 @@ class WorkerView:
                 pool.oldest_wait_s,
                 user,
                 pool.pinned,
+                pool.node.name,
             )
             for user, name, pool in self._pools()
         ]
@@ -546,13 +581,32 @@ class WorkerView:
             metrics.plan_cache_misses = cache.misses
             metrics.plan_cache_evictions = cache.evictions
         for name, node in metrics.nodes.items():
-            pools = [pool for _, home, pool in self._pools() if home == name]
-            counts = _sum([pool.counts for pool in pools] + [self._worker.user_pools.past[name]])
+            pools = [pool for _, _, pool in self._pools() if pool.node.name == name]
+            past = self._worker.user_pools.past
+            gone = [past[key] for key, member in self._worker.members.items() if member.name == name]
+            counts = _sum([pool.counts for pool in pools] + gone)
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
             node.failures = counts.lost
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
+
+
+def _node_view(state: NodeState, server: Node) -> NodeView:
+    figures = (state.name, state.up, state.since, state.last_ok, state.latency_ms, state.failures, state.error)
+    return NodeView(*figures, server)
+
+
+def _member_views(members: Members | None) -> Iterator[MemberView]:
+    if members is not None:
+        for key, state in members.states.items():
+            yield MemberView(_node_view(state, members.nodes[key]), _role(state), members.lags[key])
+
+
+def _role(state: NodeState) -> str | None:
+    if state.role is None or not state.up:
+        return None
+    return "standby" if state.role.in_recovery else "primary"
 
 
 def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:

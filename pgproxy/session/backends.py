@@ -8,8 +8,9 @@ from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.planner.plan import Pin
+from pgproxy.planner.plan import Effect, Pin
 from pgproxy.session.client import Client
+from pgproxy.session.elsewhere import Elsewhere
 from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
@@ -27,21 +28,36 @@ class Backends:
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
         self.pins = Pins(client)
+        self.elsewhere = Elsewhere(client, services)
         self.waiting = False
         self._client = client
         self._services = services
         self._cancelled = False
 
-    async def lease(self, node: str) -> BackendConnection:
+    def pool(self, node: str, *, reads: bool = False) -> NodePool:
+        """The pool for a statement on this node; one that only `reads` may go to a replica. Raises NodeFailure."""
+        if self._services.any_replicas:
+            return self.elsewhere.pool(self.pools, node, self.settings, reads=reads)
+        failure = self._services.why_down(node)
+        if failure is not None:
+            raise failure
+        return self.pools[node]
+
+    def pool_if_up(self, node: str, effect: Effect) -> NodePool | None:
+        """The pool for a statement that begins now."""
+        self.elsewhere.begin()
+        try:
+            return self.pool(node, reads=effect is Effect.READ)
+        except NodeFailure:
+            return None
+
+    async def lease(self, node: str, *, reads: bool = False) -> BackendConnection:
         """A clean connection to the node with this session's settings in force: the one that the session keeps
         there, if it has one that is not in use."""
         pinned = self.pins.by_node.get(node)
         if pinned is not None and pinned not in self.held:
             return await self._take_pinned(pinned)
-        failure = self._services.why_down(node)
-        if failure is not None:
-            raise failure
-        pool = self.pools[node]
+        pool = self.pool(node, reads=reads)
         connection = pool.try_lease() or await self._queue(pool)
         self.held[connection] = pool
         connection.on_closed = self._client.wake

@@ -66,6 +66,15 @@ class Call(Protocol):
         """What is bound to the parameter of this number, which is of type text."""
         ...
 
+    @property
+    def may_leave_description(self) -> bool:
+        """`again` can do without describing the rows once more."""
+        ...
+
+    def again(self, *, described: bool) -> None:
+        """It failed and will be sent once more."""
+        ...
+
     def accepted(self, exchange: Exchange) -> None:
         """Something of the answer to a spliced statement has come, or it has ended well or badly: send what goes
         before it. Called once or more."""
@@ -79,6 +88,7 @@ class SimpleCall:
     result_formats: tuple[int, ...] = ()
     max_rows = 0
     goes_on = False
+    may_leave_description = False
 
     def suspend(self, rows: OpenRows) -> None:
         raise AssertionError("a simple Query takes all rows")
@@ -107,6 +117,9 @@ class SimpleCall:
     def text(self, parameter: int) -> str | None:
         return None
 
+    def again(self, *, described: bool) -> None:
+        pass
+
     def accepted(self, exchange: Exchange) -> None:
         pass
 
@@ -127,6 +140,7 @@ class BoundCall:
     exchange: Exchange | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     rows: OpenRows | None = None  # what is left for later
+    may_leave_description: bool = True
 
     @property
     def describe(self) -> bool:
@@ -198,6 +212,10 @@ class BoundCall:
         if self.bind_reply is not None and exchange.bound:
             self.reply(self.bind_reply)
             self.bind_reply = None
+
+    def again(self, *, described: bool) -> None:
+        self.statement = replace(self.statement, describe=self.statement.describe and not described)
+        self.exchanges.clear()
 
     def renew(self) -> None:
         """What nodes have prepared is out of date: let them parse it anew."""

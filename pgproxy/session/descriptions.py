@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgproxy.backend.exchange import ServerError
-from pgproxy.planner.plan import Declare, Explain, Planned, Sharded, Status, ToNode, sql_for, wrapped
+from pgproxy.planner.plan import Declare, Effect, Explain, Planned, Sharded, Status, ToNode, sql_for, wrapped
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
@@ -66,7 +66,8 @@ class Descriptions:
         if known is not None:
             return known
         joined = current.joined.get(node) if current is not None and not current.failed else None
-        connection = joined or await self._backends.lease(node)
+        reads = current is None and isinstance(plan, Sharded) and plan.effect is Effect.READ
+        connection = joined or await self._backends.lease(node, reads=reads)
         try:
             exchange = connection.describe(sql, statement.types, self._client.wake)
             await self._backends.finish(exchange)

@@ -96,6 +96,20 @@ class Services(Protocol):
         """The error for statements that need this node, when its heartbeat says that it is down."""
         ...
 
+    @property
+    def any_replicas(self) -> bool:
+        """There are nodes with replicas: `place` says more than the node's name."""
+        ...
+
+    def place(self, node: str, *, reads: bool = False) -> str:
+        """The key, in `pools`, of the member of this node that a statement is for: its primary, or for reads what the
+        shard map's read_from says. The node's own name when there is none: `why_down` tells why."""
+        ...
+
+    def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
+        """Ask all members of a node with replicas which one is the primary, now."""
+        ...
+
     def any_node(self) -> str:
         """The node for statements that any node can answer: always the same one while it is up, since object
         ids differ between nodes. Raises NodeFailure when none is."""

@@ -243,11 +243,15 @@ class Session:
             self._planned = planned
             return False
         shard = plan.table.shards[indexes[0]]
-        if services.why_down(shard.node) is not None:
+        if services.any_replicas:
+            pool = self.backends.pool_if_up(shard.node, plan.effect)
+        else:
+            pool = None if services.why_down(shard.node) is not None else self.backends.pools[shard.node]
+        if pool is None:
             return False
         self._extended.drop_unnamed()
         self._begin_relay(started_at)
-        self._relay.start(planned, plan, planned.arguments, shard, self.backends.pools[shard.node])
+        self._relay.start(planned, plan, planned.arguments, shard, pool)
         return True
 
     def _take_sequence(self, data: bytes) -> bool:
@@ -261,11 +265,17 @@ class Session:
         ):
             return False
         routed = self._extended.routed(data, sequence)
-        if routed is None or services.why_down(routed.shard.node) is not None:
+        if routed is None:
+            return False
+        shard = routed.shard
+        if services.any_replicas:
+            pool = self.backends.pool_if_up(shard.node, routed.plan.effect)
+        else:
+            pool = None if services.why_down(shard.node) is not None else self.backends.pools[shard.node]
+        if pool is None:
             return False
         self._begin_relay(started_at)
-        planned, pool = routed.statement.planned, self.backends.pools[routed.shard.node]
-        self._relay.start(planned, routed.plan, routed.arguments, routed.shard, pool, routed)
+        self._relay.start(routed.statement.planned, routed.plan, routed.arguments, shard, pool, routed)
         return True
 
     def _begin_relay(self, started_at: float) -> None:
@@ -416,7 +426,7 @@ class Session:
         services.metrics.route += 1
         if services.logs_statements:
             services.log_statement(routed.statement.sql, self.client.address)
-        runner.ran, runner.planned = self.backends.pools[routed.shard.node].routed, routed.statement.planned
+        runner.ran, runner.planned = self._services.metrics.nodes[routed.shard.node].routed, routed.statement.planned
         runner.rows = rows
         self._end_execute()
 

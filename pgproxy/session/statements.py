@@ -140,6 +140,12 @@ class Statements:
         """A routed statement whose answer turned out not to be simple."""
         self.planned, self.ran, self.rows = relay.planned, relay.pool.routed, 0
         try:
+            await self._finish_relay(relay, call)
+        except ProxyError as error:
+            await self._repeat_or_raise(error, relay.planned, call)
+
+    async def _finish_relay(self, relay: Relay, call: Call) -> None:
+        try:
             await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
             raise with_client_position(error, relay.plan.route, relay.shard, relay.arguments) from None
@@ -153,7 +159,23 @@ class Statements:
         self.ran = None if isinstance(plan, (Sharded, ToNode)) else self._services.metrics.here
         if self._transactions.current is not None and not isinstance(plan, TransactionControl):
             self._transactions.check_alive()
-        await self._runners[type(plan)](planned, plan, call)
+        self._backends.elsewhere.begin()
+        try:
+            await self._runners[type(plan)](planned, plan, call)
+        except ProxyError as error:
+            await self._repeat_or_raise(error, planned, call)
+
+    async def _repeat_or_raise(self, error: ProxyError, planned: Planned, call: Call) -> None:
+        """A statement has failed. Run it once more where another member of its node may do better."""
+        elsewhere, plan = self._backends.elsewhere, planned.plan
+        alone = self._transactions.current is None and isinstance(plan, (Sharded, ToNode))
+        if not alone or not await elsewhere.may_repeat(error, call):
+            raise error
+        elsewhere.repeat(call)
+        try:
+            await self._runners[type(plan)](planned, plan, call)
+        finally:
+            elsewhere.end()
 
     # One logical table
 
@@ -172,7 +194,7 @@ class Statements:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
         shard = plan.table.shards[indexes[0] if indexes else 0]
-        self.ran = self._services.pools[shard.node].routed
+        self.ran = self._services.metrics.nodes[shard.node].routed
         await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
 
     async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
@@ -202,7 +224,7 @@ class Statements:
         if planned.default_limit is not None:
             await self._limited(node, template, shard, planned, call, pins)
             return
-        connection = await self._transactions.enter(node, effect)
+        connection = await self._transactions.enter(node, effect, replica=shard is not None)
         if unsettles:
             connection.distrust()
         newly_pinned = False
@@ -240,7 +262,9 @@ class Statements:
             if exchange.chunks or exchange.finished:
                 call.accepted(exchange)
             while exchange.chunks:
-                client.send(last := cast(bytes, exchange.take()))
+                last = cast(bytes, exchange.take())
+                self._backends.elsewhere.sent(last)
+                client.send(last)
                 if not exchange.finished or exchange.chunks:
                     await client.drain()
             if exchange.finished:
@@ -282,7 +306,7 @@ class Statements:
             )
             await self._give_first(rows, "SELECT {}", call)
             return
-        connection = await self._transactions.enter(node, Effect.READ)
+        connection = await self._transactions.enter(node, Effect.READ, replica=shard is not None)
         try:
             if pins is not None:
                 self._backends.pin(connection, pins)
@@ -315,7 +339,7 @@ class Statements:
         try:
             # In an order that all sessions share, so that they cannot wait for each other in a circle.
             for shard in sorted(shards, key=lambda shard: shard.node):
-                connection = await self._transactions.enter(shard.node, plan.effect)
+                connection = await self._transactions.enter(shard.node, plan.effect, replica=True)
                 legs.append(_Leg(shard, connection))
             if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
                 await extra.connection()
@@ -418,6 +442,7 @@ class Statements:
             columns = await top.describe()
             for source in sources:
                 call.accepted(source.exchange)
+            self._backends.elsewhere.told = True
             as_copy = call if isinstance(call, QueryAsCopy) else None
             if as_copy is not None:
                 client.send(as_copy.begin())

@@ -66,19 +66,19 @@ class Transactions:
 
     # Connections
 
-    async def enter(self, node: str, effect: Effect) -> BackendConnection:
+    async def enter(self, node: str, effect: Effect, *, replica: bool = False) -> BackendConnection:
         """The connection for a statement on this node: the transaction's, or one for this statement alone.
-        Give it to `leave` afterwards."""
+        Give it to `leave` afterwards. `replica`: if it only reads, it may run on a replica of the node."""
         transaction = self.current
         if transaction is None:
-            return await self._backends.lease(node)
+            return await self._backends.lease(node, reads=replica and effect is Effect.READ)
         connection = transaction.joined.get(node)
         if connection is None:
             self._check_may_join(transaction, node)
         if effect is Effect.WRITE:
             self._check_may_write(transaction, node)
         if connection is None:
-            connection = await self._join(transaction, node)
+            connection = await self._join(transaction, node, reads=replica and transaction.read_only)
             self._backends.check_cancelled()
         if effect is Effect.WRITE:
             transaction.writer = node
@@ -140,6 +140,7 @@ class Transactions:
         current = self.current
         if current is None:
             self.current = self._new(plan.text, implicit=False, isolation=plan.isolation)
+            self.current.read_only = plan.read_only and plan.isolation != "serializable"
         elif current.implicit:
             await self._make_explicit(current, plan)
         else:
@@ -215,8 +216,8 @@ class Transactions:
         )
         return Transaction(begin, settings, self._backends.reported.values, implicit=implicit, strict=strict)
 
-    async def _join(self, transaction: Transaction, node: str) -> BackendConnection:
-        connection = await self._backends.lease(node)
+    async def _join(self, transaction: Transaction, node: str, *, reads: bool) -> BackendConnection:
+        connection = await self._backends.lease(node, reads=reads)
         try:
             # Awaited before the statement itself: were BEGIN to fail, it would run outside of any transaction.
             await self._backends.execute_on_all([connection], transaction.opening())
@@ -315,7 +316,7 @@ class Transactions:
     def _chain(self, plan: TransactionControl, ended: Transaction) -> None:
         if plan.chain:
             self.current = self._new(ended.begin, implicit=False)
-            self.current.strict = ended.strict
+            self.current.strict, self.current.read_only = ended.strict, ended.read_only
 
     def _no_transaction(self, plan: TransactionControl) -> None:
         if plan.chain:

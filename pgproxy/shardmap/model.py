@@ -29,10 +29,13 @@ class Method(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
+    """`replicas` are `host:port` of streaming standbys: see `shardmap.members`."""
+
     name: str
     host: str
     port: int
     locality: str | None = None
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,8 @@ class HttpSettings:
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a
-    libpq `sslmode`; the files are in PEM."""
+    libpq `sslmode`; the files are in PEM. `read_from` (`primary`, `replica` or `any`) and `max_lag_s` say which
+    members of a node with replicas are read."""
 
     name: str
     engine: Engine
@@ -154,6 +158,8 @@ class ClusterSettings:
     tls_certificate_file: str | None = None
     tls_key_file: str | None = None
     login_as: str = "configured"
+    read_from: str = "primary"
+    max_lag_s: float = 10.0
 
     @property
     def as_client(self) -> bool:

@@ -160,11 +160,14 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("tls_certificate_file", "string", None),
         Option("tls_key_file", "string", None),
         Option("login_as", "string", _default(ClusterSettings, "login_as"), choices=("configured", "client")),
+        Option("read_from", "string", _default(ClusterSettings, "read_from"), choices=("primary", "replica", "any")),
+        Option("max_lag_s", "number", _default(ClusterSettings, "max_lag_s"), *_TIME_S),
     ),
     "nodes.NAME": (
         Option("host", "string"),
         Option("port", "integer", REQUIRED, *_TCP_PORTS),
         Option("locality", "string", None),
+        Option("replicas", "strings", ()),
     ),
     "auth": (
         Option("method", "string", choices=tuple(method.value for method in AuthMethod)),
