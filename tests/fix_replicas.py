@@ -1,15 +1,14 @@
-"""A library node with real streaming standbys, and what one does to such a node: kill, promote, follow, hold back."""
+"""A library node with real streaming standbys, and what one does to such a node: kill, promote, follow."""
 
 from __future__ import annotations
 
-import pwd
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,7 +26,7 @@ QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=2.0)
 
 @dataclass(frozen=True)
 class ReplicatedCluster:
-    """The library's nodes; `members[0]` of NODE is the primary that the shard map names, the others are its standbys."""
+    """The library's nodes; `members[0]` of NODE is the primary at first, the others are its standbys."""
 
     cluster: LibraryCluster
     members: tuple[EmbeddedNode, ...]
@@ -118,7 +117,7 @@ def replicated_cluster(standbys: int = 1) -> Iterator[ReplicatedCluster]:
         copies: list[EmbeddedNode] = []
         try:
             for number in range(standbys):
-                copies.append(copy_of(cluster.nodes[NODE], f"standby-{number}"))
+                copies.append(copy_of(cluster.nodes[NODE], f"standby-{number}"))  # noqa: PERF401 - one may fail
             yield ReplicatedCluster(cluster, (cluster.nodes[NODE], *copies))
         finally:
             for node in copies:

@@ -45,7 +45,8 @@ def addresses(node: Node) -> dict[str, Any]:
     """libpq's options for where the node is: with replicas, whichever member is the primary."""
     members = members_of(node).values()
     attributes = {"target_session_attrs": "primary"} if node.replicas else {}
-    hosts, ports = (",".join(str(value) for value in values) for values in zip(*((m.host, m.port) for m in members)))
+    hosts = ",".join(member.host for member in members)
+    ports = ",".join(str(member.port) for member in members)
     return {"host": hosts, "port": ports, **attributes}
 
 
