@@ -7,6 +7,7 @@ from typing import Any
 from pgproxy.admin.answers import holds
 from pgproxy.admin.view import NodeView, PlanView, PoolView
 from pgproxy.http.view import ProxyView
+from pgproxy.shardmap.model import Node
 
 TEMPLATES_SHOWN = 25
 SLOW_SHOWN = 25
