@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolView, SlowStatement
+from pgproxy.admin.view import AlertView, ClientView, MemberView, NodeView, PlanView, PoolView, SlowStatement
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored

@@ -17,8 +17,8 @@ from pgproxy.shardmap.model import Node, ShardMap
 class NodeView:
     """One node as its heartbeat sees it. Times are epoch seconds.
 
-    `up` is None until the first probe has ended; `since` is when `up` last changed. The place of a node with replicas is
-    its primary's.
+    `up` is None until the first probe has ended; `since` is when `up` last changed. The place of a node with
+    replicas is its primary's.
     """
 
     name: str
@@ -34,8 +34,8 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member of a node with replicas. `role` is `primary` or `standby`, None while it does not answer; `lag_s` is None
-    while that is not known."""
+    """One member of a node with replicas. `role` is `primary` or `standby`, None while it does not answer; `lag_s` is
+    None while that is not known."""
 
     node: NodeView
     role: str | None
@@ -44,8 +44,8 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The connections of one user to one node, or one member of it (`waiting`: sessions in the queue for them; `pinned`: kept by one
-    session each, and in use)."""
+    """The connections of one user to one node, or one member of it (`waiting`: sessions in the queue for them;
+    `pinned`: kept by one session each, and in use)."""
 
     node: str
     size: int
