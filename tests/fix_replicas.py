@@ -18,6 +18,7 @@ from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import SUPERUSER, SYSTEM_USER, EmbeddedNode, programs_folder
 from pgproxy.shardmap.model import HeartbeatSettings, ShardMap
 from tests.fix_nodes import LibraryCluster, running_cluster
+from tests.fix_proxy import RunningProxy
 
 NODE = "west-library"  # the one with standbys
 PATIENCE_S = 60.0
@@ -136,3 +137,13 @@ def shared_replicated() -> Iterator[ReplicatedCluster]:
     """With two standbys, for tests that leave everything as it was."""
     with replicated_cluster(2) as running:
         yield running
+
+
+def node_rows(proxy: RunningProxy) -> list[dict[str, str]]:
+    """SHOW NODES, each value as text."""
+    with psycopg.connect(
+        proxy.conninfo, dbname="pgproxy", autocommit=True, cursor_factory=psycopg.ClientCursor
+    ) as admin:
+        cursor = admin.execute("SHOW NODES")
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, map(str, row), strict=True)) for row in cursor]

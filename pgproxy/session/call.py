@@ -66,12 +66,7 @@ class Call(Protocol):
         """What is bound to the parameter of this number, which is of type text."""
         ...
 
-    @property
-    def may_leave_description(self) -> bool:
-        """`again` can do without describing the rows once more."""
-        ...
-
-    def again(self, *, described: bool) -> None:
+    def again(self) -> None:
         """It failed and will be sent once more."""
         ...
 
@@ -88,7 +83,6 @@ class SimpleCall:
     result_formats: tuple[int, ...] = ()
     max_rows = 0
     goes_on = False
-    may_leave_description = False
 
     def suspend(self, rows: OpenRows) -> None:
         raise AssertionError("a simple Query takes all rows")
@@ -117,7 +111,7 @@ class SimpleCall:
     def text(self, parameter: int) -> str | None:
         return None
 
-    def again(self, *, described: bool) -> None:
+    def again(self) -> None:
         pass
 
     def accepted(self, exchange: Exchange) -> None:
@@ -140,7 +134,6 @@ class BoundCall:
     exchange: Exchange | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     rows: OpenRows | None = None  # what is left for later
-    may_leave_description: bool = True
 
     @property
     def describe(self) -> bool:
@@ -213,8 +206,7 @@ class BoundCall:
             self.reply(self.bind_reply)
             self.bind_reply = None
 
-    def again(self, *, described: bool) -> None:
-        self.statement = replace(self.statement, describe=self.statement.describe and not described)
+    def again(self) -> None:
         self.exchanges.clear()
 
     def renew(self) -> None:

@@ -27,29 +27,34 @@ _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics
 
 
 class Elsewhere:
-    """`described`: the client has been told what the running statement's rows are like, or that there are none;
-    `told`: it has had more than that."""
+    """`told`: the client has had more of the running statement's answer than what its rows are like."""
 
     def __init__(self, client: Client, services: Services) -> None:
-        self.described = self.told = False
+        self.told = False
+        self._description = b""  # what it has had of that, or that there are none
+        self._has_description = False  # from the first run
         self._client = client
         self._services = services
-        self._places: dict[str, tuple[str, bool]] = {}  # by node: where the statement runs, and whether as a read
+        self._places: dict[str, tuple[str, bool]] = {}  # by node: where the statement runs, and whether that is a replica
         self._primary_only = False
 
     def begin(self) -> None:
         """A statement begins."""
-        self.described = self.told = False
+        self.told = self._has_description = False
+        self._description = b""
         self._places.clear()
 
-    def sent(self, chunk: bytes) -> None:
-        """This of the answer goes to the client."""
+    def pass_on(self, chunk: bytes) -> bytes:
+        """What of this piece of the answer goes to the client."""
+        if self._has_description:
+            chunk = self._without_description(chunk)
         if self.told:
-            return
-        if chunk[0] in _DESCRIPTIONS and not self.described and first_message_end(chunk) == len(chunk):
-            self.described = True
+            return chunk
+        if chunk[0] in _DESCRIPTIONS and not self._description and first_message_end(chunk) == len(chunk):
+            self._description = chunk
         else:
             self.told = True
+        return chunk
 
     def pool(self, pools: Mapping[str, NodePool], node: str, settings: Settings, *, reads: bool) -> NodePool:
         """The member of the node for the statement. Raises NodeFailure."""
@@ -60,14 +65,14 @@ class Elsewhere:
         if failure is not None:
             raise failure
         if place != node:
-            self._places[node] = place, reads
+            self._places[node] = place, reads and place != services.place(node)
         return pools[place]
 
-    async def may_repeat(self, error: ProxyError, call: Call) -> bool:
+    async def may_repeat(self, error: ProxyError) -> bool:
         """Whether the statement, which has failed so outside of a transaction, is to run once more."""
-        if not self._places or self._primary_only or self.told or (self.described and not call.may_leave_description):
+        if not self._places or self._primary_only or self.told:
             return False
-        if any(reads for _, reads in self._places.values()):
+        if any(on_replica for _, on_replica in self._places.values()):
             answered = isinstance(error, ServerError) and not error.is_stale_plan and error.sqlstate != _CANCELED
             return answered or isinstance(error, NodeFailure)
         if isinstance(error, ServerError) and error.sqlstate == _READ_ONLY_TRANSACTION:
@@ -76,13 +81,23 @@ class Elsewhere:
 
     def repeat(self, call: Call) -> None:
         """It runs once more, until `end`: reads too on the primary, as long as there is one."""
-        call.again(described=self.described)
+        call.again()
+        self._has_description = bool(self._description)
         nodes = list(self._places)
         self._primary_only = all(self._services.why_down(node) is None for node in nodes)
         self._places.clear()
 
     def end(self) -> None:
         self._primary_only = False
+
+    def _without_description(self, chunk: bytes) -> bytes:
+        """The second run's first piece. The members have one catalog, but one of them may be behind in it."""
+        self._has_description = False
+        self.told = True
+        if not chunk.startswith(self._description):
+            hint = "Run the statement again."
+            raise ProxyError("0A000", "the result's columns have changed on the primary", hint=hint)
+        return chunk[len(self._description) :]
 
     async def _has_moved(self, node: str) -> bool:
         """Whether the node's primary is another than the one that refused. A client that asked for a read-only

@@ -169,7 +169,7 @@ class Statements:
         """A statement has failed. Run it once more where another member of its node may do better."""
         elsewhere, plan = self._backends.elsewhere, planned.plan
         alone = self._transactions.current is None and isinstance(plan, (Sharded, ToNode))
-        if not alone or not await elsewhere.may_repeat(error, call):
+        if not alone or not await elsewhere.may_repeat(error):
             raise error
         elsewhere.repeat(call)
         try:
@@ -262,8 +262,7 @@ class Statements:
             if exchange.chunks or exchange.finished:
                 call.accepted(exchange)
             while exchange.chunks:
-                last = cast(bytes, exchange.take())
-                self._backends.elsewhere.sent(last)
+                last = self._backends.elsewhere.pass_on(cast(bytes, exchange.take()))
                 client.send(last)
                 if not exchange.finished or exchange.chunks:
                     await client.drain()
