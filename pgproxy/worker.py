@@ -374,11 +374,11 @@ class Worker:
         name = self.members[key].name
         return NodeFailure(name, f"{address_of(key)} of node {name} is down: {state.error}")
 
-    def place(self, node: str, *, reads: bool = False) -> str:
+    def place(self, node: str, *, reads: bool = False, other_than: str | None = None) -> str:
         members = self.heartbeats.members.get(node)
         if members is None:
             return node
-        return (members.reader() if reads else None) or members.primary or node
+        return (members.reader(other_than) if reads else None) or members.primary or node
 
     def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
         pending: Pending[None] = Pending(wake)

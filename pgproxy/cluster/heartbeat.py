@@ -118,15 +118,15 @@ class Heartbeats:
 
     def seek_primary(self, node: str, found: Callable[[], None]) -> None:
         """Ask all members of a node with replicas at once; `found` is called when they have answered, or not."""
+        self._nudge(node)
         beats = [self._beats[key] for key in self.members[node].nodes]
-        for beat in beats:
-            beat.nudge()
         self._seekers.add({beat.key: 2 if beat.probing else 1 for beat in beats}, found)
 
     def _add_members(
         self, node: Node, cluster: ClusterSettings, settings: HeartbeatSettings, table: sql.Composable | None
     ) -> None:
-        self.members[node.name] = members = Members(node, cluster, self._changed, self._moved)
+        members = Members(node, cluster, self._changed, self._moved, lambda: self._nudge(node.name))
+        self.members[node.name] = members
 
         def probed(state: NodeState) -> None:
             members.take(state)
@@ -134,6 +134,10 @@ class Heartbeats:
 
         for key, member in members.nodes.items():
             self._beats[key] = _Heartbeat(key, member, cluster, settings, table, self._changed, probed)
+
+    def _nudge(self, node: str) -> None:
+        for key in self.members[node].nodes:
+            self._beats[key].nudge()
 
     def _moved(self, former: str) -> None:
         for listener in self._move_listeners:

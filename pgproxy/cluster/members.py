@@ -49,11 +49,12 @@ async def ask_role(connection: AsyncConnection) -> Role:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The key of the primary, or None and why there is none that can be used. `stale`: members that claim to be the
-    primary, but are not."""
+    primary, but are not. `unclaimed`: nobody says that it is the primary."""
 
     primary: str | None
     reason: str | None = None
     stale: tuple[str, ...] = ()
+    unclaimed: bool = False
 
 
 def find_primary(states: Mapping[str, NodeState], newest_timeline: int) -> Verdict:
@@ -65,7 +66,7 @@ def find_primary(states: Mapping[str, NodeState], newest_timeline: int) -> Verdi
         return Verdict(None, f"its members are of different database systems: {told}")
     claiming = [key for key, role in roles.items() if not role.in_recovery]
     if not claiming:
-        return Verdict(None, "; ".join(_why_not(key, state) for key, state in states.items()))
+        return Verdict(None, "; ".join(_why_not(key, state) for key, state in states.items()), unclaimed=True)
     newest = max(newest_timeline, *(role.timeline for role in roles.values()))
     ahead = [key for key in claiming if roles[key].timeline == newest]
     stale = tuple(key for key in claiming if key not in ahead)
@@ -93,7 +94,7 @@ class Members:
     """What is known of one node's members. `take` every probe's outcome.
 
     `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key
-    of the former primary when there is another.
+    of the former primary when there is another, `ask_again` makes all members be probed now.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Members:
         cluster: ClusterSettings,
         changed: Callable[[NodeState], None],
         moved: Callable[[str], None],
+        ask_again: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
@@ -114,6 +116,8 @@ class Members:
         self._max_lag_s = cluster.max_lag_s
         self._changed = changed
         self._moved = moved
+        self._ask_again = ask_again
+        self._due: set[str] | None = None  # who must still be asked again before there is no primary
         self._clock = clock
         self._wal = WalHistory(cluster.max_lag_s)
         self._former: str | None = None  # the last primary that there was
@@ -122,9 +126,11 @@ class Members:
         self._readers: Sequence[str] = ()
         self._turn = 0
 
-    def reader(self) -> str | None:
+    def reader(self, other_than: str | None = None) -> str | None:
         """The member that the next read goes to, in turns; None: to the primary."""
         readers = self._readers
+        if other_than in readers:
+            readers = [key for key in readers if key != other_than]
         if not readers:
             return None
         self._turn += 1
@@ -140,10 +146,23 @@ class Members:
         self._newest_timeline = max(self._newest_timeline, *(role.timeline for role in roles), 0)
         self._tell_stale(verdict)
         self._measure(state, verdict.primary)
-        self._use(verdict)
+        if not self._may_be_too_early(verdict, state.name):
+            self._use(verdict)
         self._readers = self._fit_for_reading()
 
     # Inside
+
+    def _may_be_too_early(self, verdict: Verdict, told_by: str) -> bool:
+        """The primary is one no more: another member may be it since the last time it was asked. There is no primary
+        only when all others have been asked again."""
+        if not verdict.unclaimed or self.primary is None:
+            self._due = None
+            return False
+        if self._due is None:
+            self._due = set(self.nodes)
+            self._ask_again()
+        self._due.discard(told_by)
+        return bool(self._due)
 
     def _use(self, verdict: Verdict) -> None:
         key, self.primary = verdict.primary, verdict.primary

@@ -1,8 +1,8 @@
 """Nodes with replicas, as one session uses them: where a statement runs, and when it runs once more elsewhere.
 
 A statement outside of a transaction runs again when that cannot be noticed and cannot do anything twice: a write that
-a standby has refused (25006: the primary has moved), and a read that a replica could not answer, before anything of
-its rows was sent. What the primary then says is the answer.
+a standby has refused (25006: the primary has moved), and, where read_from lets replicas be read, a read that one member
+could not answer, before anything of its rows was sent. What the primary then says is the answer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pgproxy.wire.messages import NO_DATA, ROW_DESCRIPTION
 _DESCRIPTIONS = (ROW_DESCRIPTION, NO_DATA)
 _READ_ONLY_TRANSACTION = "25006"
 _CANCELED = "57014"
+_GOING_AWAY = ("57P01", "57P02", "57P03")  # as a member says it: it shuts down, has crashed, or starts
 # Their values are the session's choice of isolation; a standby knows no SERIALIZABLE.
 _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")
 
@@ -35,8 +36,8 @@ class Elsewhere:
         self._has_description = False  # from the first run
         self._client = client
         self._services = services
-        self._places: dict[str, tuple[str, bool]] = {}  # by node: where the statement runs, and whether that is a replica
-        self._primary_only = False
+        self._places: dict[str, tuple[str, bool]] = {}  # by node: where the statement runs, and whether as a read
+        self._failed: dict[str, str] | None = None  # of a statement that runs once more: where it has failed
 
     def begin(self) -> None:
         """A statement begins."""
@@ -59,36 +60,46 @@ class Elsewhere:
     def pool(self, pools: Mapping[str, NodePool], node: str, settings: Settings, *, reads: bool) -> NodePool:
         """The member of the node for the statement. Raises NodeFailure."""
         services = self._services
-        reads = reads and not self._primary_only and not any(name in settings for name in _ISOLATION_SETTINGS)
-        place = services.place(node, reads=reads)
+        reads = reads and not any(name in settings for name in _ISOLATION_SETTINGS)
+        place = self._place(node, reads=reads)
         failure = services.why_down(place)
         if failure is not None:
             raise failure
         if place != node:
-            self._places[node] = place, reads and place != services.place(node)
+            self._places[node] = place, reads
         return pools[place]
 
     async def may_repeat(self, error: ProxyError) -> bool:
         """Whether the statement, which has failed so outside of a transaction, is to run once more."""
-        if not self._places or self._primary_only or self.told:
+        if not self._places or self._failed is not None or self.told:
             return False
-        if any(on_replica for _, on_replica in self._places.values()):
-            answered = isinstance(error, ServerError) and not error.is_stale_plan and error.sqlstate != _CANCELED
-            return answered or isinstance(error, NodeFailure)
-        if isinstance(error, ServerError) and error.sqlstate == _READ_ONLY_TRANSACTION:
-            return await self._has_moved(error.node)
-        return False
+        if isinstance(error, NodeFailure) or error.sqlstate in _GOING_AWAY:
+            return all(reads for _, reads in self._places.values())
+        if not isinstance(error, ServerError) or error.is_stale_plan or error.sqlstate == _CANCELED:
+            return False
+        if any(reads and place != self._services.place(node) for node, (place, reads) in self._places.items()):
+            return True
+        return error.sqlstate == _READ_ONLY_TRANSACTION and await self._has_moved(error.node)
 
     def repeat(self, call: Call) -> None:
-        """It runs once more, until `end`: reads too on the primary, as long as there is one."""
+        """It runs once more, until `end`: elsewhere, and on the primary where that is elsewhere."""
         call.again()
         self._has_description = bool(self._description)
-        nodes = list(self._places)
-        self._primary_only = all(self._services.why_down(node) is None for node in nodes)
+        self._failed = {node: place for node, (place, _) in self._places.items()}
         self._places.clear()
 
     def end(self) -> None:
-        self._primary_only = False
+        self._failed = None
+
+    def _place(self, node: str, *, reads: bool) -> str:
+        services = self._services
+        primary = services.place(node)
+        if self._failed is None or not reads:
+            return services.place(node, reads=True) if reads else primary
+        failed = self._failed.get(node)
+        if primary not in (failed, node):
+            return primary
+        return services.place(node, reads=True, other_than=failed)
 
     def _without_description(self, chunk: bytes) -> bytes:
         """The second run's first piece. The members have one catalog, but one of them may be behind in it."""
@@ -102,7 +113,7 @@ class Elsewhere:
     async def _has_moved(self, node: str) -> bool:
         """Whether the node's primary is another than the one that refused. A client that asked for a read-only
         transaction itself is refused by the true primary, and hears so."""
-        place, _ = self._places[node]
+        place, _ = self._places.get(node, (node, False))
         if self._services.place(node) == place:
             pending = self._services.seek_primary(node, self._client.wake)
             while not pending.done:

@@ -101,9 +101,10 @@ class Services(Protocol):
         """There are nodes with replicas: `place` says more than the node's name."""
         ...
 
-    def place(self, node: str, *, reads: bool = False) -> str:
-        """The key, in `pools`, of the member of this node that a statement is for: its primary, or for reads what the
-        shard map's read_from says. The node's own name when there is none: `why_down` tells why."""
+    def place(self, node: str, *, reads: bool = False, other_than: str | None = None) -> str:
+        """The key, in `pools`, of the member of this node that a statement is for: its primary, or for reads what
+        the shard map's read_from says, if possible `other_than` this one. The node's own name when there is none:
+        `why_down` tells why."""
         ...
 
     def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:

@@ -142,7 +142,8 @@ class Statements:
         try:
             await self._finish_relay(relay, call)
         except ProxyError as error:
-            await self._repeat_or_raise(error, relay.planned, call)
+            planned = replace(relay.planned, plan=relay.plan, arguments=relay.arguments)
+            await self._repeat_or_raise(error, planned, call)
 
     async def _finish_relay(self, relay: Relay, call: Call) -> None:
         try:

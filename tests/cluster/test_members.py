@@ -19,12 +19,14 @@ class Situation:
         self.now = 100.0
         self.changes: list[tuple[str, bool | None]] = []
         self.moves: list[str] = []
+        self.asked_again = 0
         cluster = ClusterSettings("c", Engine.POSTGRESQL, "d", "u", read_from=read_from, max_lag_s=max_lag_s)
         self.members = Members(
             NODE,
             cluster,
             lambda state: self.changes.append((state.name, state.up)),
             self.moves.append,
+            self._all_asked_again,
             clock=lambda: self.now,
         )
 
@@ -37,6 +39,16 @@ class Situation:
     def dead(self, key: str) -> None:
         known = self.members.states[key]
         self.members.take(NodeState(key, up=False, since=0.0, failures=2, error="refused", role=known.role))
+
+    def _all_asked_again(self) -> None:
+        self.asked_again += 1
+
+    def gone(self, key: str) -> None:
+        """It is dead, and so the others have been asked again."""
+        self.dead(key)
+        for other, state in self.members.states.items():
+            if other != key:
+                self.members.take(state)
 
     def reads(self) -> set[str | None]:
         return {self.members.reader() for _ in range(6)}
@@ -75,7 +87,7 @@ def test_the_primary_need_not_be_the_first() -> None:
 
 def test_without_a_primary_the_node_is_down_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
     situation = healthy()
-    situation.dead(A)
+    situation.gone(A)
     assert situation.members.primary is None
     assert situation.members.state.up is False
     expected = "10.0.0.1:5432 does not answer (refused); 10.0.0.2:5432 is a standby; 10.0.0.3:5432 is a standby"
@@ -86,7 +98,7 @@ def test_without_a_primary_the_node_is_down_and_says_why(caplog: pytest.LogCaptu
 
 def test_a_promoted_standby_is_the_primary(caplog: pytest.LogCaptureFixture) -> None:
     situation = healthy()
-    situation.dead(A)
+    situation.gone(A)
     situation.primary(B, timeline=2)
     assert situation.members.primary == B
     assert situation.moves == [A]
@@ -95,9 +107,27 @@ def test_a_promoted_standby_is_the_primary(caplog: pytest.LogCaptureFixture) -> 
     assert any(line.startswith("RECOVERED: node west is UP") for line in caplog.messages)
 
 
+def test_there_is_no_primary_only_when_all_have_been_asked_again() -> None:
+    """A switch-over: the old primary is a standby already, and nobody has heard yet that another was promoted."""
+    situation = healthy()
+    situation.standby(A)
+    assert situation.asked_again == 1
+    situation.standby(C)
+    assert situation.members.primary == A
+    situation.primary(B, timeline=2)
+    assert situation.members.primary == B
+    assert situation.changes == [("west", True)]
+    situation.standby(B, timeline=2)
+    situation.standby(C, timeline=2)
+    assert situation.members.primary == B
+    situation.standby(A, timeline=2)
+    assert situation.members.primary is None
+    assert situation.changes == [("west", True), ("west", False)]
+
+
 def test_an_old_primary_that_comes_back_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     situation = healthy()
-    situation.dead(A)
+    situation.gone(A)
     situation.primary(B, timeline=2)
     situation.primary(A, timeline=1)
     assert situation.members.primary == B
@@ -110,10 +140,10 @@ def test_an_old_primary_that_comes_back_is_not_used(caplog: pytest.LogCaptureFix
 def test_an_old_primary_alone_is_not_used_either() -> None:
     """The new one is gone for a while: what the old one takes would be lost."""
     situation = healthy()
-    situation.dead(A)
+    situation.gone(A)
     situation.primary(B, timeline=2)
     situation.primary(A, timeline=1)
-    situation.dead(B)
+    situation.gone(B)
     assert situation.members.primary is None
     assert "only an old primary answers (10.0.0.1:5432 on timeline 1)" in str(situation.members.state.error)
 
@@ -128,7 +158,7 @@ def test_a_standby_tells_of_a_newer_timeline_too() -> None:
 
 def test_two_primaries_on_one_timeline_are_refused() -> None:
     situation = healthy()
-    situation.dead(A)
+    situation.gone(A)
     situation.primary(B, timeline=2)
     situation.primary(C, timeline=2)
     assert situation.members.primary is None
@@ -159,7 +189,7 @@ def test_reads_go_where_they_may(read_from: str, expected: set[str | None]) -> N
 @pytest.mark.parametrize("read_from", ["replica", "any"])
 def test_reads_go_on_without_a_primary(read_from: str) -> None:
     situation = healthy(read_from)
-    situation.dead(A)
+    situation.gone(A)
     assert situation.reads() == {B, C}
     situation.dead(B)
     assert situation.reads() == {C}
@@ -208,7 +238,7 @@ def test_an_idle_primary_makes_no_lag() -> None:
 
 def test_with_the_primary_gone_lag_does_not_grow() -> None:
     situation = behind(healthy("replica", max_lag_s=10.0))
-    situation.dead(A)
+    situation.gone(A)
     situation.now += 3600
     situation.standby(B, wal=8000)
     situation.standby(C, wal=500)
@@ -218,7 +248,7 @@ def test_with_the_primary_gone_lag_does_not_grow() -> None:
 
 def test_what_is_not_known_is_not_read() -> None:
     situation = Situation("replica")
-    situation.dead(A)
+    situation.gone(A)
     situation.standby(B)
     situation.standby(C)
     assert situation.reads() == {None}
@@ -227,7 +257,7 @@ def test_what_is_not_known_is_not_read() -> None:
 @pytest.mark.parametrize("read_from", ["replica", "any"])
 def test_lag_is_measured_anew_behind_a_new_primary(read_from: str) -> None:
     situation = behind(healthy(read_from, max_lag_s=5.0))
-    situation.dead(A)
+    situation.gone(A)
     situation.primary(B, timeline=2, wal=8100)
     situation.standby(C, wal=500)
     assert situation.members.lags[C] is None
