@@ -66,10 +66,6 @@ class Call(Protocol):
         """What is bound to the parameter of this number, which is of type text."""
         ...
 
-    def again(self) -> None:
-        """It failed and will be sent once more."""
-        ...
-
     def accepted(self, exchange: Exchange) -> None:
         """Something of the answer to a spliced statement has come, or it has ended well or badly: send what goes
         before it. Called once or more."""
@@ -110,9 +106,6 @@ class SimpleCall:
 
     def text(self, parameter: int) -> str | None:
         return None
-
-    def again(self) -> None:
-        pass
 
     def accepted(self, exchange: Exchange) -> None:
         pass
@@ -205,9 +198,6 @@ class BoundCall:
         if self.bind_reply is not None and exchange.bound:
             self.reply(self.bind_reply)
             self.bind_reply = None
-
-    def again(self) -> None:
-        self.exchanges.clear()
 
     def renew(self) -> None:
         """What nodes have prepared is out of date: let them parse it anew."""

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.session.call import Call
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
 from pgproxy.session.settings import Settings
@@ -81,9 +80,8 @@ class Elsewhere:
             return True
         return error.sqlstate == _READ_ONLY_TRANSACTION and await self._has_moved(error.node)
 
-    def repeat(self, call: Call) -> None:
+    def repeat(self) -> None:
         """It runs once more, until `end`: elsewhere, and on the primary where that is elsewhere."""
-        call.again()
         self._has_description = bool(self._description)
         self._failed = {node: place for node, (place, _) in self._places.items()}
         self._places.clear()

@@ -172,7 +172,7 @@ class Statements:
         alone = self._transactions.current is None and isinstance(plan, (Sharded, ToNode))
         if not alone or not await elsewhere.may_repeat(error):
             raise error
-        elsewhere.repeat(call)
+        elsewhere.repeat()
         try:
             await self._runners[type(plan)](planned, plan, call)
         finally:
