@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 import pgproxy
@@ -27,6 +27,7 @@ from pgproxy.backend.pool import NodePool, PoolCounts
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.logs import Sparing, without_secrets
@@ -40,7 +41,7 @@ from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.model import Engine, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import Credential
@@ -79,6 +80,12 @@ class Worker:
         self.draining = False
         self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
+        self.gateways = Gateways(
+            shard_map.nodes,
+            interchangeable=shard_map.cluster.engine is Engine.COCKROACHDB,
+            stable_s=shard_map.proxy.failover_stable_s,
+            clock=loop.time,
+        )
         self.pools: dict[str, NodePool] = {
             name: NodePool(
                 node,
@@ -86,6 +93,7 @@ class Worker:
                 shard_map.proxy.pool,
                 loop,
                 on_failure=self.heartbeats.mark_suspect,
+                on_trouble=self.gateways.in_trouble,
                 tls=self.certificates.node,
             )
             for name, node in shard_map.nodes.items()
@@ -331,6 +339,7 @@ class Worker:
             settings,
             self.loop,
             on_failure=suspect,
+            on_trouble=self.gateways.in_trouble,
             tls=self.certificates.node,
             credential=credential,
         )
@@ -356,11 +365,10 @@ class Worker:
         return self.facts is not None and self.facts.bytewise_default
 
     def why_down(self, node: str) -> NodeFailure | None:
-        if not self._down:  # the usual case, and on every statement's way
-            return None
-        state = self._down.get(node)
-        if state is None:
-            return None
+        return self._why_down(node) if node in self._down else None
+
+    def _why_down(self, node: str) -> NodeFailure:
+        state = self._down[node]
         shards = [
             shard.table for table in self.shard_map.tables.values() for shard in table.shards if shard.node == node
         ]
@@ -372,15 +380,28 @@ class Worker:
         failure.detail = f"Down since {time.strftime('%H:%M:%S', time.localtime(state.since))}: {state.error}"
         return failure
 
+    def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
+        gateway = self.gateways.node_for(node, failed)
+        if gateway is None:
+            raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)
+        if gateway != node:
+            self.metrics.nodes[node].failovers += 1
+        return gateway
+
     def any_node(self) -> str:
         home = self.shard_map.home_of_unmapped
+        if self.gateways.interchangeable:
+            return self.gateways.node_for(home) or home  # whoever needs a connection hears that all are down
         if home not in self._down:
             return home
         for name in self.shard_map.nodes:
             if name not in self._down:
                 return name
+        raise self._all_down(home)
+
+    def _all_down(self, node: str) -> NodeFailure:
         hint = 'SHOW NODES in the database "pgproxy" tells since when and why.'
-        raise NodeFailure(home, "all nodes are down", hint=hint)
+        return NodeFailure(node, "all nodes are down", hint=hint)
 
     def start_up_parameters(self, user: str, settings: Mapping[str, str]) -> dict[str, str] | None:
         return self._start_ups.get((user, tuple(settings.items())))
@@ -393,9 +414,11 @@ class Worker:
     def _node_changed(self, state: NodeState) -> None:
         if state.up:
             self._down.pop(state.name, None)
+            self.gateways.came_up(state.name)
             self._facts_wanted.set()
             return
         self._down[state.name] = state
+        self.gateways.went_down(state.name)
         reason = self.why_down(state.name)
         assert reason is not None
         self.pools[state.name].fail(reason)

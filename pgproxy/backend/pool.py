@@ -29,6 +29,7 @@ BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
 LIFETIME_JITTER = 0.2
 NESTED_SERVES = 8
+_NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # it shuts down or starts
 TIMER_SLACK_S = 0.001
 
 
@@ -79,6 +80,7 @@ class NodePool:
         loop: asyncio.AbstractEventLoop,
         *,
         on_failure: Callable[[str, str], None] = lambda node, reason: None,
+        on_trouble: Callable[[str], None] = lambda node: None,
         credential: Credential | None = None,
         tls: NodeTls | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class NodePool:
         self._cluster = cluster
         self._loop = loop
         self._on_failure = on_failure
+        self._on_trouble = on_trouble
         self._idle: list[BackendConnection] = []  # the last one used is the first one out
         self._all: set[BackendConnection] = set()
         self.pinned = 0
@@ -337,7 +340,8 @@ class NodePool:
             # The node has no room for more: those who wait get the connections that are there.
             log.warning("node %s: %s", self.node.name, failure.message)
             return
-        if isinstance(failure, NodeFailure):
+        if isinstance(failure, NodeFailure) or failure.sqlstate in _NOT_NOW:
+            self._on_trouble(self.node.name)
             self._on_failure(self.node.name, failure.message)
         else:
             log.warning("node %s refuses the log-in: %s", self.node.name, failure.message)
@@ -345,6 +349,8 @@ class NodePool:
 
     def _lost(self, connection: BackendConnection) -> None:
         self.counts.lost += 1
+        if connection.said_good_bye:
+            self._on_trouble(self.node.name)
         self._on_failure(self.node.name, "a connection was lost")
         self._forget(connection)
 

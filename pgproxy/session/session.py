@@ -11,7 +11,7 @@ from typing import TypeVar
 from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.metrics import ONE_ROW, count, rows_of_answer
-from pgproxy.planner.plan import Execute, Planned, Prepare, Several, Sharded, sql_for
+from pgproxy.planner.plan import Effect, Execute, Planned, Prepare, Several, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
@@ -123,7 +123,9 @@ class Session:
             self.backends.pools = services.enter_pools(credential)
             self.backends.node_user = self._entered_as = credential.user
         client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
-        parameters = await take_settings(message, identity, self.backends, services)
+        parameters = await self._runner.failover.run(
+            lambda: take_settings(message, identity, self.backends, services), Effect.READ
+        )
         self.identity = identity
         self.backends.reported.values = parameters
         self.backends.reported.tell()
@@ -243,11 +245,12 @@ class Session:
             self._planned = planned
             return False
         shard = plan.table.shards[indexes[0]]
-        if services.why_down(shard.node) is not None:
+        node = services.gateways.node_for(shard.node)
+        if node is None:
             return False
         self._extended.drop_unnamed()
         self._begin_relay(started_at)
-        self._relay.start(planned, plan, planned.arguments, shard, self.backends.pools[shard.node])
+        self._relay.start(planned, plan, planned.arguments, shard, self.backends.pools[node])
         return True
 
     def _take_sequence(self, data: bytes) -> bool:
@@ -261,10 +264,13 @@ class Session:
         ):
             return False
         routed = self._extended.routed(data, sequence)
-        if routed is None or services.why_down(routed.shard.node) is not None:
+        if routed is None:
+            return False
+        node = services.gateways.node_for(routed.shard.node)
+        if node is None:
             return False
         self._begin_relay(started_at)
-        planned, pool = routed.statement.planned, self.backends.pools[routed.shard.node]
+        planned, pool = routed.statement.planned, self.backends.pools[node]
         self._relay.start(planned, routed.plan, routed.arguments, routed.shard, pool, routed)
         return True
 

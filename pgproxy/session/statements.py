@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from struct import error as StructError  # noqa: N812
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
@@ -50,6 +50,7 @@ from pgproxy.session.copy_in import CopyIntoShards, copy_on_node
 from pgproxy.session.copy_out import CopyOutOfShards, QueryAsCopy, query_as_copy
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
+from pgproxy.session.failover import Failover
 from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
@@ -64,6 +65,7 @@ from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
 
 log = logging.getLogger("pgproxy.session")
+T = TypeVar("T")
 
 QUERY_PLAN = (Column("QUERY PLAN"),)
 
@@ -103,6 +105,7 @@ class Statements:
         self._services = services
         self._backends = backends
         self._transactions = transactions
+        self.failover = failover = Failover(client, services, backends)
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
         self.ran: Figures | None = None  # of the way that the last statement took
         self.planned: Planned | None = None
@@ -111,7 +114,7 @@ class Statements:
         self.cursor_statements = CursorStatements(
             client, services, backends, transactions, self._portals, self._on_one, self.run_on
         )
-        self._settings = settings = SettingStatements(client, services, backends, transactions)
+        self._settings = settings = SettingStatements(client, services, backends, transactions, failover)
         self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
             ToNode: self._to_node,
@@ -137,8 +140,21 @@ class Statements:
         self._runners = {**self._runners, **runners}
 
     async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
-        """A routed statement whose answer turned out not to be simple."""
+        """A routed statement whose answer turned out not to be simple, or did not come."""
         self.planned, self.ran, self.rows = relay.planned, relay.pool.routed, 0
+        plan, shard = relay.plan, relay.shard
+        planned = replace(relay.planned, arguments=relay.arguments)
+        begun = [relay]
+
+        async def attempt() -> None:
+            if begun:
+                await self._finish_begun(begun.pop(), call)
+            else:
+                await self._once_on_one(shard.node, plan.route, shard, planned, plan.effect, call)
+
+        await self.failover.run(attempt, plan.effect, call)
+
+    async def _finish_begun(self, relay: Relay, call: Call) -> None:
         try:
             await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
@@ -198,7 +214,31 @@ class Statements:
         unsettles: bool = False,
         pins: Pin | None = None,
     ) -> None:
-        """Run on one node and let its messages through as they come."""
+        """Run on one node, or through another gateway, and let its messages through as they come."""
+
+        async def attempt() -> None:
+            await self._once_on_one(node, template, shard, planned, effect, call, unsettles=unsettles, pins=pins)
+
+        await self._repeatable(attempt, effect, call)
+
+    async def _repeatable(self, attempt: Callable[[], Awaitable[T]], effect: Effect, call: Call) -> T:
+        """Part of a transaction cannot be repeated by itself."""
+        if self._transactions.current is not None:
+            return await attempt()
+        return await self.failover.run(attempt, effect, call)
+
+    async def _once_on_one(
+        self,
+        node: str,
+        template: SqlTemplate,
+        shard: Shard | None,
+        planned: Planned,
+        effect: Effect,
+        call: Call,
+        *,
+        unsettles: bool = False,
+        pins: Pin | None = None,
+    ) -> None:
         if planned.default_limit is not None:
             await self._limited(node, template, shard, planned, call, pins)
             return
@@ -306,17 +346,25 @@ class Statements:
         if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
             await self._by_portals(planned, plan, scatter, shards, call)
             return
-        arguments = planned.arguments
         if scatter.text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
+            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+
+        async def attempt() -> None:
+            await self._once_on_several(planned, plan, scatter, shards, call)
+
+        await self._repeatable(attempt, plan.effect, call)
+
+    async def _once_on_several(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        arguments = planned.arguments
         as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
-            # In an order that all sessions share, so that they cannot wait for each other in a circle.
-            for shard in sorted(shards, key=lambda shard: shard.node):
-                connection = await self._transactions.enter(shard.node, plan.effect)
-                legs.append(_Leg(shard, connection))
+            for node, here in self._by_gateway(shards):
+                connections = await self._transactions.enter_several(node, plan.effect, len(here))
+                legs += [_Leg(shard, connection) for shard, connection in zip(here, connections, strict=True)]
             if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
                 await extra.connection()
             legs.sort(key=lambda leg: leg.shard.index)
@@ -338,6 +386,14 @@ class Statements:
             for leg in legs:
                 self._end_leg(leg)
             extra.give_back()
+
+    def _by_gateway(self, shards: list[Shard]) -> list[tuple[str, list[Shard]]]:
+        """Which shards to ask where, in an order that all sessions share, so that they cannot wait for each other in a
+        circle."""
+        found: dict[str, list[Shard]] = {}
+        for shard in shards:
+            found.setdefault(self._services.gateway_for(shard.node, self._backends.failed), []).append(shard)
+        return sorted(found.items())
 
     async def _by_portals(
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
@@ -501,6 +557,13 @@ class Statements:
 
     async def _node_plan(self, node: str, sql: str, plan: Explain, call: Call) -> list[str]:
         effect = plan.plan.effect if plan.analyze else Effect.READ
+
+        async def attempt() -> list[str]:
+            return await self._once_explained(node, sql, effect, call)
+
+        return await self._repeatable(attempt, effect, call)
+
+    async def _once_explained(self, node: str, sql: str, effect: Effect, call: Call) -> list[str]:
         connection = await self._transactions.enter(node, effect)
         try:
             exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=True)

@@ -91,6 +91,13 @@ class Transactions:
             return None
         return transaction.joined.get(node)
 
+    async def enter_several(self, node: str, effect: Effect, count: int) -> list[BackendConnection]:
+        """As `enter`, for so many statements at once. Inside a transaction a node has but one connection."""
+        if self.current is None:
+            return await self._backends.lease_several(node, count)
+        assert count == 1, "several statements at once on the connection of a transaction"
+        return [await self.enter(node, effect)]
+
     def leave(self, connection: BackendConnection) -> None:
         if self.current is None or self.current.joined.get(connection.node.name) is not connection:
             self._backends.give_back(connection)

@@ -117,6 +117,8 @@ class ProxySettings:
     slow_statement_ms: int = 1_000
     log_statements: str = "none"
     allow_trust_from_anywhere: bool = False
+    failover_deadline_s: float = 20.0
+    failover_stable_s: float = 5.0
     admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)

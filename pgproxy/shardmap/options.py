@@ -60,6 +60,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "cache_size": _COUNT,
     "startup_timeout_s": _TIME_S,
     "shutdown_grace_s": (0, 86_400),
+    "failover_deadline_s": (0, 3_600),
+    "failover_stable_s": (0, 3_600),
     "max_message_bytes": _BYTES,
     "default_limit": (1, 2**31 - 1),
     "plan_cache_size": _COUNT,
