@@ -384,8 +384,6 @@ class Worker:
         gateway = self.gateways.node_for(node, failed)
         if gateway is None:
             raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)
-        if gateway != node:
-            self.metrics.nodes[node].failovers += 1
         return gateway
 
     def any_node(self) -> str:
@@ -574,6 +572,7 @@ class WorkerView:
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
             node.failures = counts.lost
+            node.failovers = self._worker.gateways.failovers[name]
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
 

@@ -20,6 +20,7 @@ class Gateways:
     ) -> None:
         self.interchangeable = interchangeable
         self._nodes = tuple(nodes)
+        self.failovers = dict.fromkeys(self._nodes, 0)  # statements for this node that were sent elsewhere
         self._stable_s = stable_s
         self._clock = clock
         self._avoided_until: dict[str, float] = {}  # of those that are not well
@@ -56,6 +57,7 @@ class Gateways:
         if home in best:
             return home
         self._turn += 1
+        self.failovers[home] += 1
         return best[self._turn % len(best)]
 
     def untried(self, failed: Collection[str]) -> bool:

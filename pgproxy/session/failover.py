@@ -136,12 +136,17 @@ class Failover:
         self._backends.check_cancelled()
         if not pause_s:
             return
-        loop, client = self._services.loop, self._client
-        until = loop.time() + pause_s
-        timer = loop.call_later(pause_s, client.wake)
+        over = False
+
+        def end() -> None:
+            nonlocal over
+            over = True
+            self._client.wake()
+
+        timer = self._services.loop.call_later(pause_s, end)
         try:
-            while loop.time() < until:
-                await client.wait()
+            while not over:
+                await self._client.wait()
                 self._backends.check_cancelled()
         finally:
             timer.cancel()

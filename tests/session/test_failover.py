@@ -43,20 +43,22 @@ def count(client: psycopg.Connection, sql: str = ROUTED) -> int:
     return int(row[0])
 
 
-def stat(proxy: RunningProxy, name: str) -> int:
+def ask_admin(proxy: RunningProxy, sql: str) -> list[dict[str, str]]:
     with psycopg.connect(
         proxy.conninfo, dbname="pgproxy", autocommit=True, cursor_factory=psycopg.ClientCursor
     ) as admin:
-        return int(dict(admin.execute("SHOW STATS").fetchall())[name])
+        cursor = admin.execute(sql.encode())
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def stat(proxy: RunningProxy, name: str, node: str | None = None) -> int:
+    found = [row["value"] for row in ask_admin(proxy, "SHOW STATS") if (row["name"], row["node"]) == (name, node)]
+    return int(found[0])
 
 
 def states(proxy: RunningProxy) -> dict[str, str]:
-    with psycopg.connect(
-        proxy.conninfo, dbname="pgproxy", autocommit=True, cursor_factory=psycopg.ClientCursor
-    ) as admin:
-        cursor = admin.execute("SHOW NODES")
-        names = [column.name for column in cursor.description or ()]
-        return {row[names.index("node")]: row[names.index("state")] for row in cursor}
+    return {row["node"]: row["state"] for row in ask_admin(proxy, "SHOW NODES")}
 
 
 def west(gateways: GatewayCluster) -> TcpRelay:
@@ -87,3 +89,144 @@ def misbehave(relay: TcpRelay, how: str) -> None:
             relay.say()
         case "reply":
             relay.reply(error_message("XXUUU", "failed to connect to n2", "ERROR") + READY)
+
+
+class Readers:
+    """Clients who read without end, by all ways in turn."""
+
+    def __init__(self, proxy: RunningProxy, number: int) -> None:
+        self.answers = 0
+        self.errors: list[psycopg.Error] = []
+        self.connections = [proxy.connect() for _ in range(number)]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(connection,)) for connection in self.connections]
+
+    def __enter__(self) -> Readers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        for connection in self.connections:
+            connection.close()
+
+    def _run(self, connection: psycopg.Connection) -> None:
+        while not self._stop.wait(0.005):
+            for sql in READS.values():
+                try:
+                    connection.execute(sql.encode())
+                    self.answers += 1
+                except psycopg.Error as error:
+                    self.errors.append(error)
+
+    def go_on(self, answers: int = 200) -> None:
+        wanted = self.answers + answers
+        until(lambda: self.answers >= wanted or bool(self.errors), "answers")
+
+
+@pytest.mark.parametrize("how", ["kill", "stall", "greet", "say", "delay"])
+def test_no_read_fails_under_load(how: str, gateways: GatewayCluster, proxy: RunningProxy) -> None:
+    with Readers(proxy, 20) as readers:
+        readers.go_on()
+        if how in ("stall", "delay"):
+            west(gateways).stall() if how == "stall" else west(gateways).delay(1)
+        else:
+            misbehave(west(gateways), how)
+        if how not in ("say", "delay"):
+            until(lambda: states(proxy)[WEST] == "down", "the verdict")
+        readers.go_on()
+        gateways.heal()
+        until(lambda: states(proxy)[WEST] == "up", "the recovery")
+        readers.go_on()
+    assert readers.errors == []
+
+
+def test_the_home_is_preferred_again_when_it_is_stable(gateways: GatewayCluster, proxy: RunningProxy) -> None:
+    relay = west(gateways)
+    with proxy.connect() as client:
+        count(client)
+        relay.kill()
+        until(lambda: states(proxy)[WEST] == "down", "the verdict")
+        count(client)
+        assert stat(proxy, "failovers", WEST) > 0
+        relay.heal()
+        until(lambda: states(proxy)[WEST] == "up", "the recovery")
+        served = relay.served
+        until(lambda: count(client) > 0 and relay.served - served > 20, "statements at home")
+
+
+def test_a_node_that_drains_gets_no_new_statements(gateways: GatewayCluster, blind: RunningProxy) -> None:
+    relay = west(gateways)
+    with blind.connect() as client:
+        count(client)
+        relay.say()
+        until(lambda: relay.connections == 0, "the good-byes")
+        count(client)
+        served = relay.served
+        count(client)
+        assert relay.served == served
+
+
+def test_all_gateways_down_and_back_within_the_deadline(gateways: GatewayCluster, proxy: RunningProxy) -> None:
+    with proxy.connect() as client:
+        before = count(client)
+        for relay in gateways.relays.values():
+            relay.kill()
+        until(lambda: set(states(proxy).values()) == {"down"}, "the verdict on all")
+        healer = threading.Timer(1, gateways.heal)
+        healer.start()
+        assert count(client) == before
+        healer.join()
+
+
+def test_a_read_is_given_up_at_the_deadline(gateways: GatewayCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(gateways, tmp_path, heartbeat=QUICK, failover_deadline_s=0.5) as proxy,
+        proxy.connect() as client,
+    ):
+        count(client)
+        for relay in gateways.relays.values():
+            relay.kill()
+        for sql in READS.values():
+            with pytest.raises(psycopg.OperationalError) as failed:
+                client.execute(sql.encode())
+            assert failed.value.sqlstate == "08006"
+        gateways.heal()
+        until(lambda: "down" not in states(proxy).values(), "the recovery")
+        assert count(client) > 0
+
+
+@pytest.mark.parametrize("row_bytes", [100_000, 400_000], ids=["between rows", "inside a row"])
+def test_nothing_is_repeated_behind_rows_that_were_sent(
+    row_bytes: int, gateways: GatewayCluster, proxy: RunningProxy
+) -> None:
+    with proxy.connect() as client:
+        west(gateways).cut_after(3 * row_bytes + row_bytes // 2)
+        with pytest.raises(psycopg.OperationalError):
+            client.execute(f"SELECT repeat('x', {row_bytes}) FROM books WHERE branch = 'west'".encode())
+    assert stat(proxy, "retries") == 0
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_write_that_was_lost_is_reported_not_repeated(
+    extended: bool, gateways: GatewayCluster, blind: RunningProxy
+) -> None:
+    cursor = psycopg.Cursor if extended else psycopg.ClientCursor
+    relay = west(gateways)
+    write = "INSERT INTO books (isbn, book_name, author, branch) VALUES (%s, 'twice?', 'nobody', 'west')"
+    with blind.connect(cursor_factory=cursor) as client, gateways.connect() as beside:
+        client.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+        relay.delay(0.5)
+        cutter = threading.Timer(0.25, relay.cut)
+        cutter.start()
+        with pytest.raises(psycopg.OperationalError) as failed:
+            client.execute(write, (987_001,))
+        cutter.join()
+        assert failed.value.sqlstate == "40003"
+        assert beside.execute("SELECT count(*) FROM books_b WHERE book_name = 'twice?'").fetchone() == (0,)
+        relay.kill()  # now it is never sent there at all
+        client.execute(write, (987_002,))
+        assert beside.execute("DELETE FROM books_b WHERE book_name = 'twice?'").rowcount == 1
