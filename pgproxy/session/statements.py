@@ -528,11 +528,15 @@ class Statements:
         if plan.text is not None:
             self._services.metrics.scatter += 1
             copy = CopyOutOfShards(self._client, self._services, self._backends, self._transactions)
-            await copy.run(planned, plan, shards)
+            await self._repeatable(lambda: copy.run(planned, plan, shards), plan.effect, SIMPLE)
             return
         assert plan.query is not None
         assert isinstance(plan.query.scatter, Scatter)
-        as_copy = await query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client)
+        as_copy = await self._repeatable(
+            lambda: query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client),
+            Effect.READ,
+            SIMPLE,
+        )
         await self._scatter(planned, plan.query, plan.query.scatter, shards, as_copy)
 
     # EXPLAIN

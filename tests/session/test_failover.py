@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from loadtest.tcp_relay import READY, TcpRelay, error_message
 from pgproxy.shardmap.model import HeartbeatSettings
+from tests.activity import until
 from tests.fix_gateways import GatewayCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 
