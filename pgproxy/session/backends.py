@@ -46,9 +46,14 @@ class Backends:
         await self._prepare(connection)
         return connection
 
+    @property
+    def interchangeable(self) -> bool:
+        """Any node can run any statement."""
+        return self._services.gateways.interchangeable
+
     def _pinned_for(self, node: str) -> BackendConnection | None:
         """Where any node will do, the session's own connection does best."""
-        if self.pins and self._services.gateways.interchangeable:
+        if self.pins and self.interchangeable:
             return next(iter(self.pins.by_node.values()), None)
         return self.pins.by_node.get(node)
 

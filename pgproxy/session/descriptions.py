@@ -75,7 +75,7 @@ class Descriptions:
         known = self._services.descriptions.get(key) if shared else None
         if known is not None:
             return known
-        joined = current.joined.get(node) if current is not None and not current.failed else None
+        joined = self._transactions.connection_for(node) if current is not None and not current.failed else None
         try:
             if joined is not None:
                 description = await self._ask(joined, sql, statement)

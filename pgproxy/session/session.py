@@ -15,6 +15,7 @@ from pgproxy.planner.plan import Effect, Execute, Planned, Prepare, Several, Sha
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
+from pgproxy.session.failover import Failover
 from pgproxy.session.relay import Relay
 from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
@@ -48,7 +49,7 @@ class Session:
         self.statements = 0
         self.connected_at = services.loop.time()
         self.backends = Backends(client, services)
-        self.transactions = Transactions(client, self.backends)
+        self.transactions = Transactions(client, self.backends, Failover(client, services, self.backends))
         self._services = services
         self._entered_as: str | None = None
         self._skip_to_sync = False

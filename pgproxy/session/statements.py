@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import error as StructError  # noqa: N812
 from typing import Any, TypeVar, cast
@@ -50,7 +50,7 @@ from pgproxy.session.copy_in import CopyIntoShards, copy_on_node
 from pgproxy.session.copy_out import CopyOutOfShards, QueryAsCopy, query_as_copy
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
-from pgproxy.session.failover import Failover
+from pgproxy.session.in_turn import SpooledSource, spooled
 from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
@@ -105,7 +105,7 @@ class Statements:
         self._services = services
         self._backends = backends
         self._transactions = transactions
-        self.failover = failover = Failover(client, services, backends)
+        self.failover = failover = transactions.failover
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
         self.ran: Figures | None = None  # of the way that the last statement took
         self.planned: Planned | None = None
@@ -343,6 +343,9 @@ class Statements:
     ) -> None:
         self._services.metrics.scatter += 1
         self.ran = self._services.metrics.scattered
+        if self._transactions.current is not None and self._transactions.on_one_gateway and not _in_parts(call):
+            await self._in_turn(planned, plan, scatter, shards, call)
+            return
         if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
             await self._by_portals(planned, plan, scatter, shards, call)
             return
@@ -394,6 +397,33 @@ class Statements:
         for shard in shards:
             found.setdefault(self._services.gateway_for(shard.node, self._backends.failed), []).append(shard)
         return sorted(found.items())
+
+    async def _in_turn(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        """All on the one connection of the transaction: each shard's rows are put aside before the next is asked. (Open
+        portals side by side, as below, are PostgreSQL's alone.)"""
+        if scatter.text.asks_time:
+            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+        as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
+        memory_bytes = self._services.shard_map.proxy.sort_memory_bytes // len(shards)
+        connection = await self._transactions.enter(shards[0].node, plan.effect)
+        extra = _Extra(self._backends, self._services)
+        sources: list[SpooledSource] = []
+        try:
+            for shard in shards:
+                sql = sql_for(scatter.text, shard, planned.arguments)
+                exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
+                try:
+                    sources.append(await spooled(exchange, self._client, memory_bytes))
+                except ServerError as error:
+                    raise with_client_position(error, scatter.text, shard, planned.arguments) from None
+            await self._stream(recoded(scatter.pipeline, call), sources, planned, plan.tag, extra, call)
+        finally:
+            for source in sources:
+                source.close()
+            self._transactions.leave(connection)
+            extra.give_back()
 
     async def _by_portals(
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
@@ -456,7 +486,7 @@ class Statements:
     async def _stream(
         self,
         pipeline: Pipeline,
-        sources: list[ExchangeSource],
+        sources: Sequence[ExchangeSource | SpooledSource],
         planned: Planned,
         tag: str,
         extra: _Extra,
@@ -520,7 +550,8 @@ class Statements:
             return
         if isinstance(plan.text, Refused):
             raise Refused(plan.text.message, plan.text.hint or "")
-        if self._transactions.current is not None and _share_nodes(shards):
+        one_gateway = self._transactions.on_one_gateway
+        if self._transactions.current is not None and (one_gateway or _share_nodes(shards)):
             raise Refused(
                 "COPY from several shards of one node is not supported inside a transaction",
                 "Run it outside of the transaction, or pin the shard key.",

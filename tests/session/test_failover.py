@@ -232,3 +232,81 @@ def test_a_write_that_was_lost_is_reported_not_repeated(
         relay.kill()  # now it is never sent there at all
         client.execute(write, (987_002,))
         assert beside.execute("DELETE FROM books_b WHERE book_name = 'twice?'").rowcount == 1
+
+
+def test_a_conflict_is_tried_again(gateways: GatewayCluster, blind: RunningProxy) -> None:
+    relay = west(gateways)
+    with blind.connect() as client:
+        count(client)
+        before = stat(blind, "retries")
+        relay.reply(error_message("40001", "restart transaction", "ERROR") + READY)
+        healer = threading.Timer(0.3, relay.heal)
+        healer.start()
+        assert client.execute("UPDATE books SET genre = genre WHERE branch = 'west'").rowcount == 24
+        healer.join()
+        assert stat(blind, "retries") > before
+
+
+def test_a_conflict_that_does_not_end_is_reported(gateways: GatewayCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(gateways, tmp_path, heartbeat=BLIND, failover_deadline_s=0.3) as proxy,
+        proxy.connect() as client,
+    ):
+        count(client)
+        west(gateways).reply(error_message("40001", "restart transaction", "ERROR") + READY)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            client.execute("UPDATE books SET genre = genre WHERE branch = 'west'")
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "SERIALIZABLE"])
+def test_a_transaction_runs_through_one_gateway(isolation: str, gateways: GatewayCluster, proxy: RunningProxy) -> None:
+    with proxy.connect() as client, gateways.connect() as beside:
+        whole = count(client, "SELECT count(*) FROM books")
+        for end, left in (("ROLLBACK", 0), ("COMMIT", 2)):
+            client.execute(f"BEGIN ISOLATION LEVEL {isolation}".encode())
+            for branch in ("west", "north"):
+                client.execute(
+                    "INSERT INTO books (isbn, book_name, author, branch) VALUES (7, 'in two', 'nobody', %s)", (branch,)
+                )
+            assert count(client, "SELECT count(*) FROM books") == whole + 2
+            names = client.execute("SELECT isbn, branch FROM books WHERE isbn = 7 ORDER BY branch DESC").fetchall()
+            assert names == [(7, "west"), (7, "north")]
+            client.execute(end.encode())
+            assert beside.execute("SELECT count(*) FROM books_b WHERE isbn = 7").fetchone() == (left // 2,)
+            assert beside.execute("SELECT count(*) FROM books_c WHERE isbn = 7").fetchone() == (left // 2,)
+        client.execute("DELETE FROM books WHERE isbn = 7 AND branch = 'west'")
+        client.execute("DELETE FROM books WHERE isbn = 7 AND branch = 'north'")
+
+
+def test_a_transaction_begins_through_another_gateway(gateways: GatewayCluster, blind: RunningProxy) -> None:
+    with blind.connect() as client:
+        expected = count(client)
+        west(gateways).kill()
+        with client.transaction():
+            assert count(client) == expected
+            assert client.execute("UPDATE books SET genre = genre WHERE branch = 'west'").rowcount == expected
+
+
+def test_a_transaction_whose_gateway_breaks_fails(gateways: GatewayCluster, blind: RunningProxy) -> None:
+    with blind.connect() as client:
+        client.execute("BEGIN")
+        client.execute("UPDATE books SET genre = 'lost' WHERE branch = 'west'")
+        west(gateways).cut()
+        with pytest.raises(psycopg.OperationalError):
+            count(client)
+        assert client.execute("COMMIT").statusmessage == "ROLLBACK"
+        assert count(client, "SELECT count(*) FROM books WHERE genre = 'lost'") == 0
+
+
+def test_a_commit_that_was_lost_is_ambiguous(gateways: GatewayCluster, blind: RunningProxy) -> None:
+    relay = west(gateways)
+    with blind.connect() as client:
+        client.execute("BEGIN")
+        client.execute("UPDATE books SET genre = genre WHERE branch = 'west'")
+        relay.delay(0.5)
+        cutter = threading.Timer(0.25, relay.cut)
+        cutter.start()
+        with pytest.raises(psycopg.OperationalError) as failed:
+            client.execute("COMMIT")
+        cutter.join()
+        assert failed.value.sqlstate == "40003"
