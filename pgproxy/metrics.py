@@ -140,6 +140,7 @@ class NodeMetrics:
     here, `to_node` those that touch no sharded table."""
 
     __slots__ = (
+        "breaker_trips",
         "connect_failures",
         "connects",
         "failovers",
@@ -158,6 +159,7 @@ class NodeMetrics:
         self.queue_timeouts = 0
         self.connects = 0
         self.connect_failures = 0
+        self.breaker_trips = 0  # how often it could not be connected to for long
         self.failures = 0  # connections that broke in use
         self.failovers = 0  # statements for this node that ran through another
         self.in_use = 0

@@ -40,6 +40,7 @@ from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
+from pgproxy.session.time_limits import TimeLimits
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import Engine, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
@@ -131,6 +132,7 @@ class Worker:
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
         self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
+        self._time_limits = TimeLimits(self.sessions, shard_map.proxy, loop)
 
     # Life
 
@@ -138,6 +140,7 @@ class Worker:
         """Probe the nodes and read the catalog, as far as they are up."""
         await self.heartbeats.start()
         await self._read_facts()
+        self._time_limits.start()
 
     async def keep_facts_fresh(self) -> None:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
@@ -151,6 +154,7 @@ class Worker:
             await self._read_facts()
 
     async def stop(self) -> None:
+        self._time_limits.stop()
         for pool in self.pools.values():
             pool.close()
         self.user_pools.close()
@@ -221,6 +225,7 @@ class Worker:
             self.metrics.clients_refused += 1
             client.abort()
             return
+        client.keep_alive(self.shard_map.proxy.keepalive_s)
         pid = self._new_pid()
         session = Session(client, services, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = self._unready[pid] = session
@@ -571,7 +576,7 @@ class WorkerView:
             counts = _sum([pool.counts for pool in pools] + [self._worker.user_pools.past[name]])
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
-            node.failures = counts.lost
+            node.failures, node.breaker_trips = counts.lost, counts.breaker_trips
             node.failovers = self._worker.gateways.failovers[name]
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics

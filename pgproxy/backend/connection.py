@@ -15,6 +15,7 @@ from pgproxy.backend.cancel import request_cancel
 from pgproxy.backend.exchange import BOUND, ENDED, HIGH_WATER_BYTES, PARSED, Exchange, Mode, ServerError
 from pgproxy.backend.prepared import BoundStatement, PreparedStatements
 from pgproxy.errors import ConnectionLost, NodeFailure, ProtocolViolation, ProxyError
+from pgproxy.keepalive import keep_alive
 from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.tls.node import NodeTls, NodeUpgrade, end_point
 from pgproxy.wire import messages as wire
@@ -275,6 +276,9 @@ class BackendConnection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         self._resume_reading()
+
+    def keep_alive(self, idle_s: float) -> None:
+        keep_alive(self._transport, idle_s)
 
     def distrust(self) -> None:
         """What is in force here is not known any more: when it is given back, it is closed."""

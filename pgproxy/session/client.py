@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
+from pgproxy.keepalive import keep_alive
 from pgproxy.session.client_tls import ClientTls
 from pgproxy.session.half_closed import watch
 from pgproxy.tls.engine import TlsEngine
@@ -80,6 +81,10 @@ class Client(asyncio.Protocol):
             self.abort()
         finally:
             self._stepping = False
+
+    def keep_alive(self, idle_s: float) -> None:
+        if not self.in_process:
+            keep_alive(self._transport, idle_s)
 
     def encrypt(self, context: ssl.SSLContext, first: bytes) -> TlsStream:
         """TLS from here on, `first` being what has come of it. Wakes when the handshake is through or has failed."""

@@ -56,6 +56,9 @@ class Session:
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._sql = ""  # of the statement that runs, where it goes the long way
         self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
+        self._overdue = -1.0  # when the statement began that was cancelled for its time
+        self._resting_since: float | None = None  # inside a transaction
+        self._idle_too_long = False
         self.backends.pins.pid = pid
         self._in_a_row = 0  # messages since the client was last waited for
         self._relay = Relay(client, self.backends)
@@ -95,6 +98,17 @@ class Session:
             self._services.metrics.cancels += 1
             self._relay.cancel()
             self.backends.cancel()
+
+    def limit(self, statement_s: float, idle_in_transaction_s: float) -> None:
+        """As `time_limits.Limited`. A statement is known by when it began, so that none pays for being told apart."""
+        now = monotonic()
+        if self.active:
+            if statement_s and now - self._started_at > statement_s and self._overdue != self._started_at:
+                self._overdue = self._started_at
+                self.cancel()
+        elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
+            self._idle_too_long = True
+            self.client.wake()
 
     @property
     def state(self) -> str:
@@ -187,7 +201,10 @@ class Session:
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
         self._look_at_nodes()
+        if self._idle_too_long:
+            raise ProxyError("25P03", "terminating connection due to idle-in-transaction timeout")
         self._in_a_row = 0
+        self._resting_since = monotonic() if self.transactions.current is not None else None
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
@@ -471,6 +488,8 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
+        if error.sqlstate == "57014" and self._overdue == self._started_at:
+            error = ProxyError("57014", "canceling statement due to statement timeout")
         self._count_failure(error)
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would
