@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pgproxy.shardmap.model import PoolSettings
+from tests.activity import until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
 
@@ -72,9 +73,13 @@ def test_silent_connections_are_probed(library_cluster: LibraryCluster, tmp_path
     with running_proxy(library_cluster, tmp_path, **settings) as proxy, proxy.connect() as client:
         client.execute("SELECT count(*) FROM books WHERE branch = 'west'")
         west = library_cluster.nodes["west-library"].port
-        timers = keepalive_timers()  # of both ends of each connection; the other ends' are the system's own
-    assert any(port == proxy.port and 1200 < left_s <= 1234 for port, left_s in timers)
-    assert any(port == west and 2300 < left_s <= 2345 for port, left_s in timers)
+        # Shown once all that was sent is acknowledged.
+        until(lambda: is_probed(proxy.port, 1234), "the client's connection is probed")
+        until(lambda: is_probed(west, 2345), "the node's connection is probed")
+
+
+def is_probed(port: int, idle_s: int) -> bool:
+    return any(found == port and idle_s - 60 < left_s <= idle_s for found, left_s in keepalive_timers())
 
 
 def keepalive_timers() -> list[tuple[int, float]]:
