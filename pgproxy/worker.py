@@ -422,6 +422,8 @@ class Worker:
             return
         self._down[state.name] = state
         self.gateways.went_down(state.name)
+        if state.answers:
+            return  # what runs there waits for the cluster as it would elsewhere, and may well succeed
         reason = self.why_down(state.name)
         assert reason is not None
         self.pools[state.name].fail(reason)

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from pgproxy.cluster.connect import connect, one_line, run
-from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, ShardMap
+from pgproxy.shardmap.model import ClusterSettings, Engine, HeartbeatSettings, Node, ShardMap
 
 _EVENT_LIMIT = 1_000
 _LEAST_PAUSE_S = 0.05
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 class NodeState:
     """What is known of one node. Times are epoch seconds; `up` is None until the first verdict.
 
-    `since` is when `up` last changed, `failures` counts the probes that failed one after another.
+    `since` is when `up` last changed, `failures` counts the probes that failed one after another. `answers`: the node
+    itself answered the last probe, but a table could not be read (CockroachDB while leases move, or without a quorum).
     """
 
     name: str
@@ -44,6 +45,7 @@ class NodeState:
     latency_ms: float | None = None
     failures: int = 0
     error: str | None = None
+    answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class _Heartbeat:
         self._changed = changed
         self._connection: AsyncConnection | None = None
         self._successes = 0
+        self._answered = False
         self._nudge = asyncio.Event()
         self.state = NodeState(node.name, up=None, since=time.time())
 
@@ -187,6 +190,7 @@ class _Heartbeat:
     async def _ask(self) -> float:
         """One question and its answer, in seconds (not counting the connecting)."""
         settings = self._settings
+        self._answered = False
         if self._connection is None:
             self._connection = await connect(
                 self._node,
@@ -198,6 +202,9 @@ class _Heartbeat:
         started = time.monotonic()
         try:
             # Reads a table: a CockroachDB node without a quorum still answers a bare SELECT.
+            if self._cluster.engine is Engine.COCKROACHDB:
+                await run(self._connection, self._connection.execute("SELECT 1"))
+                self._answered = True
             ask = self._table_probe if started >= self._table_probe_at else None
             await run(self._connection, self._connection.execute(ask or "SELECT 1"))
         except psycopg.errors.LockNotAvailable:
@@ -224,7 +231,9 @@ class _Heartbeat:
         now = time.time()
         self._successes = 0
         before = self.state
-        self.state = replace(before, failures=before.failures + 1, error=reason, latency_ms=None)
+        self.state = replace(
+            before, failures=before.failures + 1, error=reason, latency_ms=None, answers=self._answered
+        )
         undecided = before.up is True and self.state.failures < self._settings.down_after
         if before.up is False or undecided:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -310,3 +311,32 @@ def test_a_commit_that_was_lost_is_ambiguous(gateways: GatewayCluster, blind: Ru
             client.execute("COMMIT")
         cutter.join()
         assert failed.value.sqlstate == "40003"
+
+
+def test_a_write_that_runs_while_tables_cannot_be_read_may_succeed(
+    gateways: GatewayCluster, proxy: RunningProxy
+) -> None:
+    """As a CockroachDB cluster whose leases move: the node answers, its tables do not."""
+    write = "UPDATE patrons SET name = name WHERE patron_id = {}"
+    with proxy.connect() as client, gateways.connect() as holder, gateways.connect() as beside:
+        row = holder.execute("SELECT patron_id FROM patrons_b LIMIT 1").fetchone()
+        assert row is not None
+        holder.autocommit = False
+        holder.execute("SELECT * FROM patrons_b FOR UPDATE")
+        with ThreadPoolExecutor(1) as thread:
+            written = thread.submit(client.execute, write.format(row[0]).encode())
+            until(lambda: is_waiting(beside), "the write")
+            beside.execute("ALTER TABLE books_b RENAME TO books_b_itself")
+            beside.execute("CREATE VIEW books_b AS SELECT * FROM books_b_itself WHERE pg_sleep(2) IS NOT NULL")
+            try:
+                until(lambda: states(proxy)[WEST] == "down", "the verdict")
+            finally:
+                beside.execute("DROP VIEW books_b")
+                beside.execute("ALTER TABLE books_b_itself RENAME TO books_b")
+                holder.rollback()
+            assert written.result().rowcount == 1
+
+
+def is_waiting(server: psycopg.Connection) -> bool:
+    found = server.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+    return found == (1,)
