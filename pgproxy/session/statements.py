@@ -67,6 +67,7 @@ from pgproxy.wire.rows import Column, data_row, fields_of, row_description, spli
 log = logging.getLogger("pgproxy.session")
 T = TypeVar("T")
 
+HELD_BACK_BYTES = 8192  # as PostgreSQL does (pqcomm.c); and what has not left can be taken back
 QUERY_PLAN = (Column("QUERY PLAN"),)
 
 
@@ -499,7 +500,7 @@ class Statements:
         if planned.default_limit is not None:
             top = cut = DefaultLimit(planned.default_limit).open((top,), planned.arguments, environment)
         client = self._client
-        count = 0
+        count = held_bytes = 0
         try:
             columns = await top.describe()
             for source in sources:
@@ -514,8 +515,12 @@ class Statements:
                 await top.describe()
             while (batch := await top.next_batch()) is not None:
                 count += batch.count
-                client.send(batch.data if as_copy is None else as_copy.rows(batch))
-                await client.drain()
+                data = batch.data if as_copy is None else as_copy.rows(batch)
+                client.send(data)
+                held_bytes += len(data)
+                if held_bytes >= HELD_BACK_BYTES:
+                    held_bytes = 0
+                    await client.drain()
         except (StructError, ValueError, IndexError, ProtocolViolation) as unreadable:
             # Operators trust the nodes' rows: to check each of them would cost more than to merge them.
             log.warning("a node sent rows that cannot be read", exc_info=unreadable)

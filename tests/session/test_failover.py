@@ -340,3 +340,19 @@ def test_a_write_that_runs_while_tables_cannot_be_read_may_succeed(
 def is_waiting(server: psycopg.Connection) -> bool:
     found = server.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
     return found == (1,)
+
+
+def test_rows_of_one_shard_do_not_leave_before_the_others_have_answered(
+    gateways: GatewayCluster, blind: RunningProxy
+) -> None:
+    """A small answer is held back as PostgreSQL does, so a shard that breaks late breaks nothing."""
+    relay = west(gateways)
+    sql = "SELECT branch FROM books"
+    with blind.connect() as client:
+        expected = sorted(client.execute(sql.encode()).fetchall())
+        relay.delay(0.5)
+        cutter = threading.Timer(0.25, relay.cut)
+        cutter.start()
+        assert sorted(client.execute(sql.encode()).fetchall()) == expected
+        cutter.join()
+        assert stat(blind, "retries") == 1
