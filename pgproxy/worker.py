@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 import pgproxy
@@ -27,6 +27,7 @@ from pgproxy.backend.pool import NodePool, PoolCounts
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
 from pgproxy.cluster.members import Members, address_of
 from pgproxy.errors import NodeFailure, ProxyError
@@ -40,9 +41,10 @@ from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
+from pgproxy.session.time_limits import TimeLimits
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.members import all_members
-from pgproxy.shardmap.model import Node, PoolSettings, ShardMap
+from pgproxy.shardmap.model import Engine, Node, PoolSettings, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import Credential
@@ -83,6 +85,12 @@ class Worker:
         self.heartbeats = Heartbeats(shard_map)
         self.members = all_members(shard_map)
         self.any_replicas = bool(self.heartbeats.members)
+        self.gateways = Gateways(
+            shard_map.nodes,
+            interchangeable=shard_map.cluster.engine is Engine.COCKROACHDB,
+            stable_s=shard_map.proxy.failover_stable_s,
+            clock=loop.time,
+        )
         self.pools: dict[str, NodePool] = {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members}
         self._error_lines = Sparing(LINES_PER_SECOND)
         self._slow_lines = Sparing(LINES_PER_SECOND)
@@ -116,6 +124,7 @@ class Worker:
         self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
         self.heartbeats.on_move(self._primary_moved)
+        self._time_limits = TimeLimits(self.sessions, shard_map.proxy, loop)
 
     # Life
 
@@ -123,6 +132,7 @@ class Worker:
         """Probe the nodes and read the catalog, as far as they are up."""
         await self.heartbeats.start()
         await self._read_facts()
+        self._time_limits.start()
 
     async def keep_facts_fresh(self) -> None:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
@@ -136,6 +146,7 @@ class Worker:
             await self._read_facts()
 
     async def stop(self) -> None:
+        self._time_limits.stop()
         for pool in self.pools.values():
             pool.close()
         self.user_pools.close()
@@ -206,6 +217,7 @@ class Worker:
             self.metrics.clients_refused += 1
             client.abort()
             return
+        client.keep_alive(self.shard_map.proxy.keepalive_s)
         pid = self._new_pid()
         session = Session(client, services, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = self._unready[pid] = session
@@ -327,6 +339,7 @@ class Worker:
             settings,
             self.loop,
             on_failure=lambda _node, reason: self.heartbeats.mark_suspect(key, reason),
+            on_trouble=self.gateways.in_trouble,
             tls=self.certificates.node,
             credential=credential,
         )
@@ -352,11 +365,10 @@ class Worker:
         return self.facts is not None and self.facts.bytewise_default
 
     def why_down(self, node: str) -> NodeFailure | None:
-        if not self._down:  # the usual case, and on every statement's way
-            return None
-        state = self._down.get(node)
-        if state is None:
-            return None
+        return self._why_down(node) if node in self._down else None
+
+    def _why_down(self, node: str) -> NodeFailure:
+        state = self._down[node]
         if node not in self.shard_map.nodes:
             return self._why_member_down(node, state)
         shards = [
@@ -385,15 +397,26 @@ class Worker:
         self.heartbeats.seek_primary(node, lambda: pending.finish(None))
         return pending
 
+    def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
+        gateway = self.gateways.node_for(node, failed)
+        if gateway is None:
+            raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)
+        return gateway
+
     def any_node(self) -> str:
         home = self.shard_map.home_of_unmapped
+        if self.gateways.interchangeable:
+            return self.gateways.node_for(home) or home  # whoever needs a connection hears that all are down
         if home not in self._down:
             return home
         for name in self.shard_map.nodes:
             if name not in self._down:
                 return name
+        raise self._all_down(home)
+
+    def _all_down(self, node: str) -> NodeFailure:
         hint = 'SHOW NODES in the database "pgproxy" tells since when and why.'
-        raise NodeFailure(home, "all nodes are down", hint=hint)
+        return NodeFailure(node, "all nodes are down", hint=hint)
 
     def start_up_parameters(self, user: str, settings: Mapping[str, str]) -> dict[str, str] | None:
         return self._start_ups.get((user, tuple(settings.items())))
@@ -406,9 +429,15 @@ class Worker:
     def _node_changed(self, state: NodeState) -> None:
         if state.up:
             self._down.pop(state.name, None)
+            if state.name in self.shard_map.nodes:
+                self.gateways.came_up(state.name)
             self._facts_wanted.set()
             return
         self._down[state.name] = state
+        if state.name in self.shard_map.nodes:
+            self.gateways.went_down(state.name)
+        if state.answers:
+            return  # what runs there waits for the cluster as it would elsewhere, and may well succeed
         reason = self.why_down(state.name)
         assert reason is not None
         if state.name in self.members:  # no connection is to a node with replicas itself
@@ -587,7 +616,8 @@ class WorkerView:
             counts = _sum([pool.counts for pool in pools] + gone)
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
-            node.failures = counts.lost
+            node.failures, node.breaker_trips = counts.lost, counts.breaker_trips
+            node.failovers = self._worker.gateways.failovers[name]
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
 

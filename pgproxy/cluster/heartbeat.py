@@ -23,7 +23,7 @@ from pgproxy.cluster.connect import connect, one_line, run
 from pgproxy.cluster.members import Members, address_of, ask_role
 from pgproxy.cluster.node_state import NodeState, Role
 from pgproxy.cluster.seek import Seekers
-from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, ShardMap
+from pgproxy.shardmap.model import ClusterSettings, Engine, HeartbeatSettings, Node, ShardMap
 
 _EVENT_LIMIT = 1_000
 _LEAST_PAUSE_S = 0.05
@@ -179,6 +179,7 @@ class _Heartbeat:
         self._changed = changed
         self._connection: AsyncConnection | None = None
         self._successes = 0
+        self._answered = False
         self._nudge = asyncio.Event()
         self.state = NodeState(key, up=None, since=time.time())
 
@@ -238,6 +239,7 @@ class _Heartbeat:
     async def _ask(self) -> float:
         """One question and its answer, in seconds (not counting the connecting)."""
         settings = self._settings
+        self._answered = False
         if self._connection is None:
             self._connection = await connect(
                 self._node,
@@ -249,6 +251,9 @@ class _Heartbeat:
         started = time.monotonic()
         try:
             # Reads a table: a CockroachDB node without a quorum still answers a bare SELECT.
+            if self._cluster.engine is Engine.COCKROACHDB:
+                await run(self._connection, self._connection.execute("SELECT 1"))
+                self._answered = True
             ask = self._table_probe if started >= self._table_probe_at else None
             await run(self._connection, self._connection.execute(ask or "SELECT 1"))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
@@ -278,7 +283,9 @@ class _Heartbeat:
         now = time.time()
         self._successes = 0
         before = self.state
-        self.state = replace(before, failures=before.failures + 1, error=reason, latency_ms=None)
+        self.state = replace(
+            before, failures=before.failures + 1, error=reason, latency_ms=None, answers=self._answered
+        )
         undecided = before.up is True and self.state.failures < self._settings.down_after
         if before.up is False or undecided:
             return

@@ -21,7 +21,8 @@ class NodeState:
     """What is known of one node. Times are epoch seconds; `up` is None until the first verdict.
 
     `since` is when `up` last changed, `failures` counts the probes that failed one after another. A member's name is
-    its key; `role` is what it said last.
+    its key; `role` is what it said last. `answers`: the node itself answered the last probe, but a table could not be
+    read (CockroachDB while leases move, or without a quorum).
     """
 
     name: str
@@ -32,3 +33,4 @@ class NodeState:
     failures: int = 0
     error: str | None = None
     role: Role | None = None
+    answers: bool = False

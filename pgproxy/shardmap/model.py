@@ -81,6 +81,9 @@ class PoolSettings:
     idle_timeout_s: float = 600.0
     lifetime_s: float = 1800.0
     connect_timeout_s: float = 5.0
+    breaker_failures: int = 3
+    breaker_open_s: float = 1.0
+    keepalive_s: float = 60.0
     max_users: int = 100
 
 
@@ -120,6 +123,11 @@ class ProxySettings:
     slow_statement_ms: int = 1_000
     log_statements: str = "none"
     allow_trust_from_anywhere: bool = False
+    failover_deadline_s: float = 20.0
+    failover_stable_s: float = 5.0
+    statement_timeout_s: float | None = None
+    idle_in_transaction_timeout_s: float | None = None
+    keepalive_s: float = 60.0
     admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
