@@ -66,7 +66,8 @@ class Descriptions:
         if known is not None:
             return known
         joined = current.joined.get(node) if current is not None and not current.failed else None
-        reads = current is None and isinstance(plan, Sharded) and plan.effect is Effect.READ
+        reads = isinstance(plan, Sharded) and plan.effect is Effect.READ
+        reads = reads and current is None and self._services.why_down(node) is not None
         connection = joined or await self._backends.lease(node, reads=reads)
         try:
             exchange = connection.describe(sql, statement.types, self._client.wake)
