@@ -93,8 +93,8 @@ def _why_not(key: str, state: NodeState) -> str:
 class Members:
     """What is known of one node's members. `take` every probe's outcome.
 
-    `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key
-    of the former primary when there is another and it may still take writes, `ask_again` makes all members be probed now.
+    `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key of
+    the former primary when there is another and it may still take writes; `ask_again` makes all members be probed now.
     """
 
     def __init__(
