@@ -93,8 +93,8 @@ def _why_not(key: str, state: NodeState) -> str:
 class Members:
     """What is known of one node's members. `take` every probe's outcome.
 
-    `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key
-    of the former primary when there is another, `ask_again` makes all members be probed now.
+    `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key of
+    the former primary when there is another and it may still take writes; `ask_again` makes all members be probed now.
     """
 
     def __init__(
@@ -181,7 +181,8 @@ class Members:
         if former not in (None, key):
             log.warning("node %s: %s is its primary now", self.node.name, address_of(key))
             assert former is not None
-            self._moved(former)
+            if not self._is_standby(former):  # there, nothing could be written any more
+                self._moved(former)
         if before.up is False:
             log.warning("RECOVERED: node %s is UP (was down %.1f s)", self.node.name, now - before.since)
         if not before.up:
@@ -225,6 +226,10 @@ class Members:
         return (*replicas, self.primary) if both and self.primary is not None else replicas
 
     def _is_fit(self, key: str) -> bool:
-        state, lag_s = self.states[key], self.lags[key]
-        answers = bool(state.up) and state.role is not None and state.role.in_recovery and not state.failures
+        lag_s = self.lags[key]
+        answers = self._is_standby(key) and not self.states[key].failures
         return answers and lag_s is not None and lag_s <= self._max_lag_s
+
+    def _is_standby(self, key: str) -> bool:
+        state = self.states[key]
+        return bool(state.up) and state.role is not None and state.role.in_recovery

@@ -117,6 +117,7 @@ def test_there_is_no_primary_only_when_all_have_been_asked_again() -> None:
     situation.primary(B, timeline=2)
     assert situation.members.primary == B
     assert situation.changes == [("west", True)]
+    assert situation.moves == []  # what is refused there anyway, and what is read there, need not be ended
     situation.standby(B, timeline=2)
     situation.standby(C, timeline=2)
     assert situation.members.primary == B
