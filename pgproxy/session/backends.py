@@ -63,6 +63,12 @@ class Backends:
         if count == 1:
             return [await self.lease(node)]
         pool = self.pools[self._services.gateway_for(node, self.failed)]
+        if count > pool.settings.size:
+            raise ProxyError(
+                "53300",
+                f"the statement needs {count} connections to node {pool.node.name} at once",
+                hint=f"proxy.pool.size is {pool.settings.size}: raise it.",
+            )
         connections = [found for _ in range(count) if (found := pool.try_lease()) is not None]
         self.held.update(dict.fromkeys(connections, pool))
         try:
