@@ -32,7 +32,10 @@ class Gateways:
         self._avoided_until[node] = _DOWN
 
     def came_up(self, node: str) -> None:
-        if node in self._avoided_until:  # a node that has been well from the start needs no proof
+        """A node that has been well from the start needs no proof, nor one that nothing can replace."""
+        if not self.interchangeable:
+            self._avoided_until.pop(node, None)
+        elif node in self._avoided_until:
             self._avoided_until[node] = self._clock() + self._stable_s
 
     def in_trouble(self, node: str) -> None:

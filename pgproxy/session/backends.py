@@ -80,6 +80,12 @@ class Backends:
         if count == 1:
             return [await self.lease(node, reads=reads)]
         pool = self.pool(node, reads=reads)
+        if count > pool.settings.size:
+            raise ProxyError(
+                "53300",
+                f"the statement needs {count} connections to node {pool.node.name} at once",
+                hint=f"proxy.pool.size is {pool.settings.size}: raise it.",
+            )
         connections = [found for _ in range(count) if (found := pool.try_lease()) is not None]
         self.held.update(dict.fromkeys(connections, pool))
         try:

@@ -110,11 +110,12 @@ class Failover:
                     deadline = deadline or now + self._deadline_s
                     failures += 1
                     pause_s = self._pause_s(error, judge(error, effect), failures)
-                    if pause_s is None or now + pause_s >= deadline or not self._client.take_back(mark):
+                    too_late = pause_s is None or now + pause_s >= deadline or not self.possible
+                    if too_late or not self._client.take_back(mark):
                         raise
                 call.again()
                 self._services.metrics.retries += 1
-                await self._pause(pause_s)
+                await self._pause(pause_s or 0.0)
         finally:
             self._backends.failed.clear()
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from loadtest.tcp_relay import READY, TcpRelay, error_message
-from pgproxy.shardmap.model import HeartbeatSettings
+from pgproxy.shardmap.model import HeartbeatSettings, PoolSettings
 from tests.activity import until
 from tests.fix_gateways import GatewayCluster
 from tests.fix_proxy import RunningProxy, running_proxy
@@ -356,3 +356,33 @@ def test_rows_of_one_shard_do_not_leave_before_the_others_have_answered(
         assert sorted(client.execute(sql.encode()).fetchall()) == expected
         cutter.join()
         assert stat(blind, "retries") == 1
+
+
+def test_one_gateway_left_for_all_shards(gateways: GatewayCluster, tmp_path: Path) -> None:
+    """Each statement needs several of its connections; nobody waits for another who does the same."""
+    sql = "SELECT branch, isbn FROM books ORDER BY isbn, branch"
+    with running_proxy(gateways, tmp_path, heartbeat=QUICK, pool=PoolSettings(size=4)) as proxy:
+        with proxy.connect() as client:
+            expected = client.execute(sql.encode()).fetchall()
+        gateways.relays[WEST].kill()
+        gateways.relays["north-library"].kill()
+        until(lambda: sorted(states(proxy).values()) == ["down", "down", "up"], "the verdicts")
+        connections = [proxy.connect() for _ in range(12)]
+        with ThreadPoolExecutor(12) as threads:
+            for found in threads.map(
+                lambda client: [client.execute(sql.encode()).fetchall() for _ in range(5)], connections
+            ):
+                assert found == [expected] * 5
+        for connection in connections:
+            connection.close()
+
+
+def test_a_pool_too_small_for_all_shards(gateways: GatewayCluster, tmp_path: Path) -> None:
+    settings = {"heartbeat": QUICK, "pool": PoolSettings(size=1)}
+    with running_proxy(gateways, tmp_path, **settings) as proxy, proxy.connect() as client:
+        assert count(client, "SELECT count(*) FROM books") > 0
+        gateways.relays[WEST].kill()
+        until(lambda: states(proxy)[WEST] == "down", "the verdict")
+        with pytest.raises(psycopg.errors.TooManyConnections, match="needs 2 connections"):
+            client.execute("SELECT count(*) FROM books")
+        assert count(client) > 0
