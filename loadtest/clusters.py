@@ -13,16 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import psycopg
 
+from loadtest.gateways import gateway_map, load_gateway_server, open_relays
 from loadtest.tcp_relay import TcpRelay
-from pgproxy.cluster.schema import split_statements
-from pgproxy.demo.library import DATABASE, generate_rows, library_map, library_scripts, load_library
+from pgproxy.demo.library import DATABASE, generate_rows, library_map, load_library
 from pgproxy.demo.nodes import HOST, NODE_NAMES, SUPERUSER, EmbeddedNode, free_port, start_nodes, stop_nodes
 from pgproxy.shardmap.load import load
 from pgproxy.shardmap.model import Engine, ShardMap
@@ -133,27 +133,14 @@ def _gateways(directory: Path, rows: int) -> Iterator[Cluster]:
     server = EmbeddedNode("server", directory / "server")
     try:
         server.start()
-        _load_all(server, rows)
-        with ExitStack() as stack:
-            relays = {name: stack.enter_context(TcpRelay(server.port, free_port())) for name in NODE_NAMES}
-            shard_map = library_map(
-                [replace(server, name=name, port=relay.port) for name, relay in relays.items()], free_port()
-            )
-            shard_map = replace(shard_map, cluster=replace(shard_map.cluster, engine=Engine.COCKROACHDB))
-            shard_map, pid = stack.enter_context(_proxy(directory, shard_map))
-            yield _cluster(shard_map, {name: _Gateway(relay) for name, relay in relays.items()}, pid)
+        load_gateway_server(server)
+        generate_rows([replace(server, name=name) for name in NODE_NAMES], rows, lambda _some: None)
+        with open_relays(server) as relays:
+            shard_map = gateway_map(server, relays, free_port())
+            with _proxy(directory, shard_map) as (shard_map, pid):
+                yield _cluster(shard_map, {name: _Gateway(relay) for name, relay in relays.items()}, pid)
     finally:
         server.stop()
-
-
-def _load_all(server: EmbeddedNode, rows: int) -> None:
-    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}".encode())
-    with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:
-        for statement in (statement for script in library_scripts() for statement in split_statements(script)):
-            if not statement.startswith(("CREATE DATABASE", "USE")):
-                connection.execute(statement.encode())
-    generate_rows([replace(server, name=name) for name in NODE_NAMES], rows, lambda _some: None)
 
 
 def _cluster(shard_map: ShardMap, nodes: Mapping[str, Stoppable], pid: int) -> Cluster:

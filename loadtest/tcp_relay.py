@@ -32,7 +32,13 @@ def error_message(sqlstate: str, message: str, severity: str = "FATAL") -> bytes
     return b"E" + struct.pack("!I", len(fields) + 5) + fields + b"\0"
 
 
+def parameter_status(name: str, value: str) -> bytes:
+    payload = name.encode() + b"\0" + value.encode() + b"\0"
+    return b"S" + struct.pack("!I", len(payload) + 4) + payload
+
+
 READY = b"Z\0\0\0\x05I"
+_AUTHENTICATION_OK = b"R\0\0\0\x08\0\0\0\0"
 DRAINING = error_message("57P01", "server is shutting down")
 
 
@@ -46,10 +52,14 @@ class _Link:
 
 
 class TcpRelay:
-    """`port` is the relay's own and stays the same for its whole life. Use as a `with`."""
+    """`port` is the relay's own and stays the same for its whole life. Use as a `with`.
 
-    def __init__(self, target_port: int, port: int) -> None:
+    `announces` is told to every client that has logged in, as if the server had said it.
+    """
+
+    def __init__(self, target_port: int, port: int, *, announces: bytes = b"") -> None:
         self.port = port
+        self._announces = announces
         self._target_port = target_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"relay {port}", daemon=True)
@@ -198,6 +208,8 @@ class TcpRelay:
                 if to_server:
                     await self._to_server(piece, link, first=first)
                 else:
+                    if first and piece.startswith(_AUTHENTICATION_OK):
+                        piece = _AUTHENTICATION_OK + self._announces + piece[len(_AUTHENTICATION_OK) :]
                     await self._to_client(piece, link)
                 first = False
 

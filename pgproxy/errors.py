@@ -65,3 +65,13 @@ class NodeFailure(ProxyError):
     def __init__(self, node: str, message: str, *, sqlstate: str = "08006", hint: str | None = None) -> None:
         super().__init__(sqlstate, message, hint=hint)
         self.node = node
+
+
+class ConnectionLost(NodeFailure):
+    """A connection broke while a statement ran on it: whether it took effect is not known."""
+
+    @classmethod
+    def because(cls, failure: NodeFailure) -> ConnectionLost:
+        lost = cls(failure.node, failure.message, sqlstate=failure.sqlstate, hint=failure.hint)
+        lost.detail = failure.detail
+        return lost

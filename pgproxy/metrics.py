@@ -140,8 +140,10 @@ class NodeMetrics:
     here, `to_node` those that touch no sharded table."""
 
     __slots__ = (
+        "breaker_trips",
         "connect_failures",
         "connects",
+        "failovers",
         "failures",
         "in_use",
         "leases",
@@ -157,7 +159,9 @@ class NodeMetrics:
         self.queue_timeouts = 0
         self.connects = 0
         self.connect_failures = 0
+        self.breaker_trips = 0  # how often it could not be connected to for long
         self.failures = 0  # connections that broke in use
+        self.failovers = 0  # statements for this node that ran through another
         self.in_use = 0
         self.routed = Figures()
         self.to_node = Figures()
@@ -188,6 +192,7 @@ class Metrics:
         "plan_cache_hits",
         "plan_cache_misses",
         "refused",
+        "retries",
         "route",
         "rows",
         "scatter",
@@ -210,6 +215,7 @@ class Metrics:
         self.local = 0  # answered by the proxy itself
         self.refused = 0  # 0A000 from the planner
         self.unplanned = 0  # other errors before it was known where to run
+        self.retries = 0  # statements that were tried again, each time
         self.rows = 0
         self.plan_cache_hits = 0
         self.plan_cache_misses = 0

@@ -11,13 +11,13 @@ import secrets
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolView, SlowStatement
+from pgproxy.admin.view import AlertView, ClientView, MemberView, NodeView, PlanView, PoolView, SlowStatement
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
@@ -27,7 +27,9 @@ from pgproxy.backend.pool import NodePool, PoolCounts
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.cluster.members import Members, address_of
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.logs import Sparing, without_secrets
 from pgproxy.metrics import Figures, Metrics
@@ -39,8 +41,10 @@ from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
+from pgproxy.session.time_limits import TimeLimits
 from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.members import all_members
+from pgproxy.shardmap.model import Engine, Node, PoolSettings, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls, TlsFileError
 from pgproxy.wire.auth import Credential
@@ -79,25 +83,21 @@ class Worker:
         self.draining = False
         self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
-        self.pools: dict[str, NodePool] = {
-            name: NodePool(
-                node,
-                shard_map.cluster,
-                shard_map.proxy.pool,
-                loop,
-                on_failure=self.heartbeats.mark_suspect,
-                tls=self.certificates.node,
-            )
-            for name, node in shard_map.nodes.items()
-        }
-        for name, pool in self.pools.items():
-            pool.routed = self.metrics.nodes[name].routed
+        self.members = all_members(shard_map)
+        self.any_replicas = bool(self.heartbeats.members)
+        self.gateways = Gateways(
+            shard_map.nodes,
+            interchangeable=shard_map.cluster.engine is Engine.COCKROACHDB,
+            stable_s=shard_map.proxy.failover_stable_s,
+            clock=loop.time,
+        )
+        self.pools: dict[str, NodePool] = {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members}
         self._error_lines = Sparing(LINES_PER_SECOND)
         self._slow_lines = Sparing(LINES_PER_SECOND)
         self._logged = shard_map.proxy.log_statements
         self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
-        self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
+        self.user_pools = UserPools(self.members, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
         stored_in = shard_map.auth_users
         self.users = Users(
@@ -123,6 +123,8 @@ class Worker:
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
         self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
+        self.heartbeats.on_move(self._primary_moved)
+        self._time_limits = TimeLimits(self.sessions, shard_map.proxy, loop)
 
     # Life
 
@@ -130,6 +132,7 @@ class Worker:
         """Probe the nodes and read the catalog, as far as they are up."""
         await self.heartbeats.start()
         await self._read_facts()
+        self._time_limits.start()
 
     async def keep_facts_fresh(self) -> None:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
@@ -143,6 +146,7 @@ class Worker:
             await self._read_facts()
 
     async def stop(self) -> None:
+        self._time_limits.stop()
         for pool in self.pools.values():
             pool.close()
         self.user_pools.close()
@@ -213,6 +217,7 @@ class Worker:
             self.metrics.clients_refused += 1
             client.abort()
             return
+        client.keep_alive(self.shard_map.proxy.keepalive_s)
         pid = self._new_pid()
         session = Session(client, services, pid, secrets.token_bytes(CANCEL_KEY_BYTES))
         self.sessions[pid] = self._unready[pid] = session
@@ -321,20 +326,24 @@ class Worker:
     def leave_pools(self, user: str) -> None:
         self.user_pools.leave(user)
 
-    def _make_user_pool(self, node: str, credential: Credential) -> NodePool:
-        shard_map = self.shard_map
-        settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
-        suspect = self.heartbeats.mark_suspect
+    def _make_user_pool(self, key: str, credential: Credential) -> NodePool:
+        # A user who is gone must leave nothing open.
+        return self._make_pool(key, replace(self.shard_map.proxy.pool, min_idle=0), credential)
+
+    def _make_pool(self, key: str, settings: PoolSettings, credential: Credential | None = None) -> NodePool:
+        """A pool of connections to one member of a node."""
+        member = self.members[key]
         pool = NodePool(
-            shard_map.nodes[node],
-            shard_map.cluster,
+            member,
+            self.shard_map.cluster,
             settings,
             self.loop,
-            on_failure=suspect,
+            on_failure=lambda _node, reason: self.heartbeats.mark_suspect(key, reason),
+            on_trouble=self.gateways.in_trouble,
             tls=self.certificates.node,
             credential=credential,
         )
-        pool.routed = self.metrics.nodes[node].routed
+        pool.routed = self.metrics.nodes[member.name].routed
         return pool
 
     # Nodes
@@ -356,11 +365,12 @@ class Worker:
         return self.facts is not None and self.facts.bytewise_default
 
     def why_down(self, node: str) -> NodeFailure | None:
-        if not self._down:  # the usual case, and on every statement's way
-            return None
-        state = self._down.get(node)
-        if state is None:
-            return None
+        return self._why_down(node) if node in self._down else None
+
+    def _why_down(self, node: str) -> NodeFailure:
+        state = self._down[node]
+        if node not in self.shard_map.nodes:
+            return self._why_member_down(node, state)
         shards = [
             shard.table for table in self.shard_map.tables.values() for shard in table.shards if shard.node == node
         ]
@@ -372,15 +382,41 @@ class Worker:
         failure.detail = f"Down since {time.strftime('%H:%M:%S', time.localtime(state.since))}: {state.error}"
         return failure
 
+    def _why_member_down(self, key: str, state: NodeState) -> NodeFailure:
+        name = self.members[key].name
+        return NodeFailure(name, f"{address_of(key)} of node {name} is down: {state.error}")
+
+    def place(self, node: str, *, reads: bool = False, other_than: str | None = None) -> str:
+        members = self.heartbeats.members.get(node)
+        if members is None:
+            return node
+        return (members.reader(other_than) if reads else None) or members.primary or node
+
+    def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
+        pending: Pending[None] = Pending(wake)
+        self.heartbeats.seek_primary(node, lambda: pending.finish(None))
+        return pending
+
+    def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
+        gateway = self.gateways.node_for(node, failed)
+        if gateway is None:
+            raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)
+        return gateway
+
     def any_node(self) -> str:
         home = self.shard_map.home_of_unmapped
+        if self.gateways.interchangeable:
+            return self.gateways.node_for(home) or home  # whoever needs a connection hears that all are down
         if home not in self._down:
             return home
         for name in self.shard_map.nodes:
             if name not in self._down:
                 return name
+        raise self._all_down(home)
+
+    def _all_down(self, node: str) -> NodeFailure:
         hint = 'SHOW NODES in the database "pgproxy" tells since when and why.'
-        raise NodeFailure(home, "all nodes are down", hint=hint)
+        return NodeFailure(node, "all nodes are down", hint=hint)
 
     def start_up_parameters(self, user: str, settings: Mapping[str, str]) -> dict[str, str] | None:
         return self._start_ups.get((user, tuple(settings.items())))
@@ -393,20 +429,38 @@ class Worker:
     def _node_changed(self, state: NodeState) -> None:
         if state.up:
             self._down.pop(state.name, None)
+            if state.name in self.shard_map.nodes:
+                self.gateways.came_up(state.name)
             self._facts_wanted.set()
             return
         self._down[state.name] = state
+        if state.name in self.shard_map.nodes:
+            self.gateways.went_down(state.name)
+        if state.answers:
+            return  # what runs there waits for the cluster as it would elsewhere, and may well succeed
         reason = self.why_down(state.name)
         assert reason is not None
-        self.pools[state.name].fail(reason)
-        self.user_pools.fail(state.name, reason)
+        if state.name in self.members:  # no connection is to a node with replicas itself
+            self._fail_pools(state.name, reason)
+
+    def _primary_moved(self, former: str) -> None:
+        """What still runs on the former primary would be lost: it is no part of the new one's history."""
+        name = self.members[former].name
+        reason = NodeFailure(name, f"node {name} has another primary now", hint="Run the transaction again.")
+        self._fail_pools(former, reason)
+        self._facts_wanted.set()
+
+    def _fail_pools(self, key: str, reason: NodeFailure) -> None:
+        self.pools[key].fail(reason)
+        self.user_pools.fail(key, reason)
 
     async def _read_facts(self) -> None:
         """Without the nodes that are down the picture is not whole: it only serves when there is none yet."""
-        if self._down and self.facts is not None:
+        down = tuple(name for name in self.shard_map.nodes if name in self._down)
+        if down and self.facts is not None:
             return
         try:
-            facts = await read_facts(self.shard_map, skip=tuple(self._down))
+            facts = await read_facts(self._as_it_stands(), skip=down)
         except ProxyError as failure:
             self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
             log.warning("the catalog could not be read: %s", self._why_no_facts)
@@ -428,6 +482,11 @@ class Worker:
             self.descriptions.clear()
             self._start_ups.clear()
         self.facts = facts
+
+    def _as_it_stands(self) -> ShardMap:
+        """The shard map with the primaries' addresses."""
+        nodes = {name: self.members.get(self.place(name), node) for name, node in self.shard_map.nodes.items()}
+        return replace(self.shard_map, nodes=nodes)
 
     # Admin
 
@@ -459,9 +518,13 @@ class WorkerView:
 
     @property
     def nodes(self) -> Sequence[NodeView]:
+        worker = self._worker
         return [
-            NodeView(s.name, s.up, s.since, s.last_ok, s.latency_ms, s.failures, s.error)
-            for s in self._worker.heartbeats.states().values()
+            replace(
+                _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
+                members=tuple(_member_views(worker.heartbeats.members.get(name))),
+            )
+            for name, state in worker.heartbeats.states().items()
         ]
 
     @property
@@ -477,6 +540,7 @@ class WorkerView:
                 pool.oldest_wait_s,
                 user,
                 pool.pinned,
+                pool.node.name,
             )
             for user, name, pool in self._pools()
         ]
@@ -546,13 +610,33 @@ class WorkerView:
             metrics.plan_cache_misses = cache.misses
             metrics.plan_cache_evictions = cache.evictions
         for name, node in metrics.nodes.items():
-            pools = [pool for _, home, pool in self._pools() if home == name]
-            counts = _sum([pool.counts for pool in pools] + [self._worker.user_pools.past[name]])
+            pools = [pool for _, _, pool in self._pools() if pool.node.name == name]
+            past = self._worker.user_pools.past
+            gone = [past[key] for key, member in self._worker.members.items() if member.name == name]
+            counts = _sum([pool.counts for pool in pools] + gone)
             node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
-            node.failures = counts.lost
+            node.failures, node.breaker_trips = counts.lost, counts.breaker_trips
+            node.failovers = self._worker.gateways.failovers[name]
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
+
+
+def _node_view(state: NodeState, server: Node) -> NodeView:
+    figures = (state.name, state.up, state.since, state.last_ok, state.latency_ms, state.failures, state.error)
+    return NodeView(*figures, server)
+
+
+def _member_views(members: Members | None) -> Iterator[MemberView]:
+    if members is not None:
+        for key, state in members.states.items():
+            yield MemberView(_node_view(state, members.nodes[key]), _role(state), members.lags[key])
+
+
+def _role(state: NodeState) -> str | None:
+    if state.role is None or not state.up:
+        return None
+    return "standby" if state.role.in_recovery else "primary"
 
 
 def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:

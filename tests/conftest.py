@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = [
     "tests.fix_nodes",
     "tests.fix_proxy",
+    "tests.fix_replicas",
+    "tests.fix_gateways",
     "tests.fix_tls",
     "tests.fix_system_nodes",
     "tests.session.fix_authentication",

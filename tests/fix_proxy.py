@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -24,6 +24,12 @@ from tests.fix_nodes import LibraryCluster
 NO_HTTP = HttpSettings(enabled=False)
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 40.0
+
+
+class HasShardMap(Protocol):
+    """The nodes that a proxy is for."""
+
+    def shard_map(self, port: int) -> ShardMap: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class RunningProxy:
 
 @contextmanager
 def running_proxy(
-    cluster: LibraryCluster,
+    cluster: HasShardMap,
     directory: Path,
     change: Callable[[ShardMap], ShardMap] = lambda shard_map: shard_map,
     *,

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "pgproxy"
 # Layer → the layers it may import. `errors` may be imported by all.
 MAY_IMPORT = {
     "errors": set(),
+    "keepalive": set(),
     "wire": set(),
     "hashing": set(),
     "shardmap": {"hashing"},
@@ -19,8 +20,19 @@ MAY_IMPORT = {
     "operators": {"wire"},
     "planner": {"metrics", "operators", "shardmap", "hashing", "wire"},
     "tls": {"shardmap"},
-    "backend": {"metrics", "tls", "wire", "shardmap"},
-    "session": {"auth", "tls", "planner", "operators", "backend", "wire", "shardmap", "admin", "metrics"},
+    "backend": {"keepalive", "metrics", "tls", "wire", "shardmap"},
+    "session": {
+        "auth",
+        "keepalive",
+        "tls",
+        "planner",
+        "operators",
+        "backend",
+        "wire",
+        "shardmap",
+        "admin",
+        "metrics",
+    },
     "metrics": set(),
     "logs": set(),
     "cluster": {"auth", "shardmap", "hashing", "tls"},
@@ -57,7 +69,7 @@ ONLY_IN = {
     "aiohttp": {"http"},
     "prometheus_client": {"http"},
     "asyncio": {"http", "auth", "tls", "backend", "session", "worker", "server", "cluster"},
-    "socket": {"backend", "session", "server", "cluster", "demo", "notify"},
+    "socket": {"keepalive", "backend", "session", "server", "cluster", "demo", "notify"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from pgproxy.admin.view import NodeView, View
+from pgproxy.admin.view import MemberView, NodeView, View
 from pgproxy.errors import ProxyError
 from pgproxy.metrics import Histogram, Metrics, NodeMetrics
 from pgproxy.shardmap.model import Method, Shard, Table
@@ -61,34 +61,46 @@ def answer(sql: str, view: View) -> AdminResult:
 
 
 def status(view: View) -> AdminResult:
-    """The answer to `STATUS;`, in any database: one row for each node."""
+    """The answer to `STATUS;`, in any database: one row for each node, and for each member of one with replicas."""
     rows: list[Row] = []
     for node in view.nodes:
         shards = ", ".join(shard.table for _, shard in _shards(view) if shard.node == node.name)
-        latency = None if node.latency_ms is None else f"{node.latency_ms:.2f}"
-        rows.append((node.name, _state(node), _time(node.since), latency, shards, _detail(node)))
+        rows.append(_status_row(node, shards, _detail(node)))
+        rows += [_status_row(member.node, "", _member_detail(member)) for member in node.members]
     return AdminResult(_STATUS_COLUMNS, rows, "STATUS")
+
+
+def _status_row(node: NodeView, shards: str, detail: str | None) -> Row:
+    latency = None if node.latency_ms is None else f"{node.latency_ms:.2f}"
+    return node.name, _state(node), _time(node.since), latency, shards, detail
 
 
 # The SHOW commands
 
 
 def _nodes(view: View) -> Iterator[Row]:
-    places = view.shard_map.nodes
+    """A node with replicas is followed by its members."""
     for node in view.nodes:
-        place = places[node.name]
-        yield (
-            node.name,
-            place.host,
-            str(place.port),
-            place.locality,
-            _state(node),
-            _time(node.since),
-            None if node.last_ok is None else _time(node.last_ok),
-            None if node.latency_ms is None else f"{node.latency_ms:.2f}",
-            str(node.failures),
-            node.error,
-        )
+        yield (*_node_row(node, view), None, None)
+        for member in node.members:
+            lag = None if member.lag_s is None else f"{member.lag_s:.1f}"
+            yield (*_node_row(member.node, view), member.role, lag)
+
+
+def _node_row(node: NodeView, view: View) -> Row:
+    place = node.place or view.shard_map.nodes[node.name]
+    return (
+        node.name,
+        place.host,
+        str(place.port),
+        place.locality,
+        _state(node),
+        _time(node.since),
+        None if node.last_ok is None else _time(node.last_ok),
+        None if node.latency_ms is None else f"{node.latency_ms:.2f}",
+        str(node.failures),
+        node.error,
+    )
 
 
 def _show_shards(view: View) -> Iterator[Row]:
@@ -183,6 +195,8 @@ SHOWS: Mapping[str, Show] = {
             ("latency_ms", FLOAT8),
             ("failures", INT8),
             ("error", TEXT),
+            ("role", TEXT),
+            ("lag_s", FLOAT8),
         ),
         _nodes,
     ),
@@ -331,6 +345,13 @@ def holds(table: Table, shard: Shard) -> str:
 
 def _state(node: NodeView) -> str:
     return {True: "up", False: "down", None: "unknown"}[node.up]
+
+
+def _member_detail(member: MemberView) -> str | None:
+    if member.role is None:
+        return _detail(member.node)
+    behind = "" if member.lag_s is None or member.role == "primary" else f", {member.lag_s:.1f} s behind"
+    return member.role + behind
 
 
 def _detail(node: NodeView) -> str | None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pgproxy.metrics import Figures, Metrics
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.model import Node, ShardMap
 
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """One node as its heartbeat sees it. Times are epoch seconds.
 
-    `up` is None until the first probe has ended; `since` is when `up` last changed.
+    `up` is None until the first probe has ended; `since` is when `up` last changed. The place of a node with
+    replicas is its primary's.
     """
 
     name: str
@@ -27,12 +28,24 @@ class NodeView:
     latency_ms: float | None = None
     failures: int = 0
     error: str | None = None
+    place: Node | None = None  # where it is, if not as the shard map says
+    members: tuple[MemberView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One member of a node with replicas. `role` is `primary` or `standby`, None while it does not answer; `lag_s` is
+    None while that is not known."""
+
+    node: NodeView
+    role: str | None
+    lag_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The connections of one user to one node (`waiting`: sessions in the queue for them; `pinned`: kept by one
-    session each, and in use)."""
+    """The connections of one user to one node, or one member of it (`waiting`: sessions in the queue for them;
+    `pinned`: kept by one session each, and in use)."""
 
     node: str
     size: int
@@ -43,6 +56,7 @@ class PoolView:
     oldest_wait_s: float | None = None
     user: str = ""
     pinned: int = 0
+    home: str = ""  # the node that the member `node` belongs to
 
 
 @dataclass(frozen=True, slots=True)

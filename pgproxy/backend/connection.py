@@ -14,7 +14,8 @@ from typing import Any, Protocol, cast
 from pgproxy.backend.cancel import request_cancel
 from pgproxy.backend.exchange import BOUND, ENDED, HIGH_WATER_BYTES, PARSED, Exchange, Mode, ServerError
 from pgproxy.backend.prepared import BoundStatement, PreparedStatements
-from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError
+from pgproxy.errors import ConnectionLost, NodeFailure, ProtocolViolation, ProxyError
+from pgproxy.keepalive import keep_alive
 from pgproxy.shardmap.model import ClusterSettings, Node
 from pgproxy.tls.node import NodeTls, NodeUpgrade, end_point
 from pgproxy.wire import messages as wire
@@ -34,6 +35,7 @@ _LENGTH = Struct("!I").unpack_from
 IDLE = 0x49  # ReadyForQuery's "I"
 PASSED_IN_PIECES_BYTES = 256 * 1024  # a larger DataRow is spliced as it comes, not collected first
 CANCEL_TIMEOUT_S = 2.0
+_SHUTS_DOWN = "57P01"
 
 
 class AnswerReceiver(Protocol):
@@ -139,6 +141,11 @@ class BackendConnection(asyncio.Protocol):
 
     def _no_tls(self, reason: str) -> None:
         self._last_error = self._last_error or no_tls(self.node, reason)
+
+    @property
+    def said_good_bye(self) -> bool:
+        """The node has ended it because it shuts down."""
+        return self._last_error is not None and self._last_error.sqlstate == _SHUTS_DOWN
 
     @property
     def busy(self) -> bool:
@@ -270,6 +277,9 @@ class BackendConnection(asyncio.Protocol):
     def resume_reading(self) -> None:
         self._resume_reading()
 
+    def keep_alive(self, idle_s: float) -> None:
+        keep_alive(self._transport, idle_s)
+
     def distrust(self) -> None:
         """What is in force here is not known any more: when it is given back, it is closed."""
         self.expires_at = float("-inf")
@@ -327,8 +337,9 @@ class BackendConnection(asyncio.Protocol):
         if self._receiver is not None:
             self.hand_over()
         unfinished, self._exchanges = self._exchanges, deque()
+        while_running = ConnectionLost.because(failure) if isinstance(failure, NodeFailure) else failure
         for exchange in unfinished:
-            exchange.error = exchange.error or failure
+            exchange.error = exchange.error or while_running
             exchange.broken = self._passing_bytes > 0
             exchange.finished = True
             exchange.wake()
@@ -502,9 +513,11 @@ class BackendConnection(asyncio.Protocol):
     def _on_error(self, payload: bytes, exchange: Exchange | None) -> None:
         error = ServerError(wire.parse_error_fields(payload), self.node.name)
         if exchange is None:
-            self._last_error = error  # the reason for the close that follows
+            self.abort(error)  # its good-bye: nothing that is sent from now on would be answered
         elif exchange.error is None:
             exchange.error = error
+            if error.sqlstate == _SHUTS_DOWN:
+                self._last_error = error
             if exchange.prepared_as is not None and (not exchange.parsed or error.is_stale_plan):
                 self.prepared.forget(exchange.prepared_as)
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
+from pgproxy.backend.breaker import Breaker
 from pgproxy.backend.connection import IDLE, BackendConnection
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures
@@ -25,10 +26,9 @@ log = logging.getLogger("pgproxy.backend")
 REAP_INTERVAL_S = 5.0
 SETTLE_TIMEOUT_S = 10.0
 CANCEL_AFTER_S = 0.05  # the rest of an unwanted answer is often one round trip away; a cancel costs a connection
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MAX_S = 1.0
 LIFETIME_JITTER = 0.2
 NESTED_SERVES = 8
+_NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # it shuts down or starts
 TIMER_SLACK_S = 0.001
 
 
@@ -57,6 +57,7 @@ class PoolCounts:
     queue_timeouts: int = 0
     connects: int = 0
     connect_failures: int = 0
+    breaker_trips: int = 0
     lost: int = 0
 
 
@@ -79,6 +80,7 @@ class NodePool:
         loop: asyncio.AbstractEventLoop,
         *,
         on_failure: Callable[[str, str], None] = lambda node, reason: None,
+        on_trouble: Callable[[str], None] = lambda node: None,
         credential: Credential | None = None,
         tls: NodeTls | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class NodePool:
         self._cluster = cluster
         self._loop = loop
         self._on_failure = on_failure
+        self._on_trouble = on_trouble
         self._idle: list[BackendConnection] = []  # the last one used is the first one out
         self._all: set[BackendConnection] = set()
         self.pinned = 0
@@ -100,8 +103,7 @@ class NodePool:
         self._settling: dict[BackendConnection, _Settling] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._connecting = 0
-        self._backoff_s = 0.0
-        self._retry_at = 0.0
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._reap_interval_s = min(REAP_INTERVAL_S, settings.idle_timeout_s, settings.lifetime_s)
@@ -148,6 +150,10 @@ class NodePool:
                 f"too many statements wait for a connection to node {self.node.name}",
                 hint="Raise proxy.pool.queue_limit or proxy.pool.size in the shard map.",
             )
+            return lease
+        broken = None if self._all else self._breaker.why_open(self._loop.time())
+        if broken is not None:
+            lease.error = broken
             return lease
         self.counts.waits += 1
         self._queue.append(lease)
@@ -303,13 +309,14 @@ class NodePool:
             not self._closed
             and len(self._queue) > self._connecting
             and len(self._all) + self._connecting < self.settings.size
+            and not (self._breaker.tripped and self._connecting)
         ):
             self._connecting += 1
             self._start(self._connect())
 
     async def _connect(self) -> None:
         try:
-            await asyncio.sleep(max(0.0, self._retry_at - self._loop.time()))
+            await asyncio.sleep(self._breaker.pause_s(self._loop.time()))
             connection = await BackendConnection.open(
                 self.node, self._cluster, self._loop, self.settings.connect_timeout_s, self.tls, self.credential
             )
@@ -321,7 +328,8 @@ class NodePool:
             self._connecting -= 1
             raise
         self._connecting -= 1
-        self._backoff_s = self._retry_at = 0.0
+        self._breaker.succeeded()
+        connection.keep_alive(self.settings.keepalive_s)
         self.counts.connects += 1
         self._all.add(connection)
         jitter = random.uniform(1 - LIFETIME_JITTER, 1 + LIFETIME_JITTER)
@@ -331,13 +339,14 @@ class NodePool:
 
     def _connect_failed(self, failure: ProxyError) -> None:
         self.counts.connect_failures += 1
-        self._backoff_s = min(BACKOFF_MAX_S, self._backoff_s * 2 or BACKOFF_FIRST_S)
-        self._retry_at = self._loop.time() + self._backoff_s * random.uniform(0.5, 1)
+        self._breaker.failed(failure, self._loop.time())
+        self.counts.breaker_trips = self._breaker.trips
         if failure.sqlstate == "53300" and self._all:
             # The node has no room for more: those who wait get the connections that are there.
             log.warning("node %s: %s", self.node.name, failure.message)
             return
-        if isinstance(failure, NodeFailure):
+        if isinstance(failure, NodeFailure) or failure.sqlstate in _NOT_NOW:
+            self._on_trouble(self.node.name)
             self._on_failure(self.node.name, failure.message)
         else:
             log.warning("node %s refuses the log-in: %s", self.node.name, failure.message)
@@ -345,6 +354,8 @@ class NodePool:
 
     def _lost(self, connection: BackendConnection) -> None:
         self.counts.lost += 1
+        if connection.said_good_bye:
+            self._on_trouble(self.node.name)
         self._on_failure(self.node.name, "a connection was lost")
         self._forget(connection)
 

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, sql
 from pgproxy.cluster import node_settings
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.check_auth import check_authentication
+from pgproxy.cluster.check_members import check_members
 from pgproxy.cluster.connect import connection, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
@@ -95,6 +96,8 @@ async def check_nodes(shard_map: ShardMap) -> Findings:
             surveys[name] = answer
         else:
             report.error(f"nodes.{name}", answer)
+    for path, problem in await check_members(shard_map):
+        report.error(path, problem)
     for table in shard_map.tables.values():
         _check_shards(table, surveys, report)
         _check_uniqueness(table, surveys, report)

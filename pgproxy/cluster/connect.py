@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 
+from pgproxy.shardmap.members import members_of
 from pgproxy.shardmap.model import ClusterSettings, Node
 
 T = TypeVar("T")
@@ -25,8 +26,7 @@ async def connect(
     """A connection in autocommit mode. Raises psycopg.OperationalError (or TimeoutError after `timeout_s`)."""
     async with asyncio.timeout(timeout_s):
         return await AsyncConnection.connect(
-            host=node.host,
-            port=node.port,
+            **addresses(node),
             dbname=cluster.database,
             user=cluster.user,
             password=cluster.password,
@@ -39,6 +39,15 @@ async def connect(
             autocommit=True,
             prepare_threshold=None,
         )
+
+
+def addresses(node: Node) -> dict[str, Any]:
+    """libpq's options for where the node is: with replicas, whichever member is the primary."""
+    members = members_of(node).values()
+    attributes = {"target_session_attrs": "primary"} if node.replicas else {}
+    hosts = ",".join(member.host for member in members)
+    ports = ",".join(str(member.port) for member in members)
+    return {"host": hosts, "port": ports, **attributes}
 
 
 def tls_options(cluster: ClusterSettings) -> dict[str, Any]:

@@ -20,7 +20,10 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from pgproxy.cluster.connect import connect, one_line, run
-from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, ShardMap
+from pgproxy.cluster.members import Members, address_of, ask_role
+from pgproxy.cluster.node_state import NodeState, Role
+from pgproxy.cluster.seek import Seekers
+from pgproxy.shardmap.model import ClusterSettings, Engine, HeartbeatSettings, Node, ShardMap
 
 _EVENT_LIMIT = 1_000
 _LEAST_PAUSE_S = 0.05
@@ -28,22 +31,6 @@ _TABLE_RETRY_S = 10.0
 _SLICES = 10
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeState:
-    """What is known of one node. Times are epoch seconds; `up` is None until the first verdict.
-
-    `since` is when `up` last changed, `failures` counts the probes that failed one after another.
-    """
-
-    name: str
-    up: bool | None
-    since: float
-    last_ok: float | None = None
-    latency_ms: float | None = None
-    failures: int = 0
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,8 @@ class Event:
 
 OnChange = Callable[[NodeState], None]
 
+__all__ = ["Event", "Heartbeats", "NodeState"]
+
 
 class Heartbeats:
     """All nodes' heartbeats. Use as an `async with`, or `start` and `stop`.
@@ -69,11 +58,18 @@ class Heartbeats:
     def __init__(self, shard_map: ShardMap) -> None:
         settings = shard_map.proxy.heartbeat
         self.events: deque[Event] = deque(maxlen=_EVENT_LIMIT)
+        self._nodes = tuple(shard_map.nodes)
         self._listeners: list[OnChange] = []
-        self._beats = {
-            name: _Heartbeat(node, shard_map.cluster, settings, _first_shard_table(shard_map, name), self._changed)
-            for name, node in shard_map.nodes.items()
-        }
+        self._move_listeners: list[Callable[[str], None]] = []
+        self.members: dict[str, Members] = {}  # of the nodes with replicas
+        self._beats: dict[str, _Heartbeat] = {}  # by member; a node without replicas is its own
+        self._seekers = Seekers(settings.timeout_s)
+        for name, node in shard_map.nodes.items():
+            table = _first_shard_table(shard_map, name)
+            if node.replicas:
+                self._add_members(node, shard_map.cluster, settings, table)
+            else:
+                self._beats[name] = _Heartbeat(name, node, shard_map.cluster, settings, table, self._changed)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -85,6 +81,7 @@ class Heartbeats:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._seekers.close()
         await asyncio.gather(*(beat.close() for beat in self._beats.values()))
 
     async def __aenter__(self) -> Self:
@@ -97,19 +94,54 @@ class Heartbeats:
         await self.stop()
 
     def state(self, node: str) -> NodeState:
-        return self._beats[node].state
+        """Of a node, or of a member by its key."""
+        members = self.members.get(node)
+        return self._beats[node].state if members is None else members.state
 
     def states(self) -> Mapping[str, NodeState]:
         """Every node's state, in the shard map's order."""
-        return {name: beat.state for name, beat in self._beats.items()}
+        return {name: self.state(name) for name in self._nodes}
 
     def on_change(self, callback: OnChange) -> None:
-        """Have `callback` called with the new state whenever a node goes up or down (the first verdict included)."""
+        """Have `callback` called with the new state whenever a node goes up or down (the first verdict included), a
+        member too, under its key."""
         self._listeners.append(callback)
 
+    def on_move(self, callback: Callable[[str], None]) -> None:
+        """Have `callback` called with the key of the former primary when a node has another."""
+        self._move_listeners.append(callback)
+
     def mark_suspect(self, node: str, reason: str) -> None:
-        """A connection to the node broke: probe it now rather than at the next interval."""
+        """A connection to the node, or to the member of this key, broke: probe it now rather than at the next
+        interval."""
         self._beats[node].suspect(reason)
+
+    def seek_primary(self, node: str, found: Callable[[], None]) -> None:
+        """Ask all members of a node with replicas at once; `found` is called when they have answered, or not."""
+        self._nudge(node)
+        beats = [self._beats[key] for key in self.members[node].nodes]
+        self._seekers.add({beat.key: 2 if beat.probing else 1 for beat in beats}, found)
+
+    def _add_members(
+        self, node: Node, cluster: ClusterSettings, settings: HeartbeatSettings, table: sql.Composable | None
+    ) -> None:
+        members = Members(node, cluster, self._changed, self._moved, lambda: self._nudge(node.name))
+        self.members[node.name] = members
+
+        def probed(state: NodeState) -> None:
+            members.take(state)
+            self._seekers.probed(state.name)
+
+        for key, member in members.nodes.items():
+            self._beats[key] = _Heartbeat(key, member, cluster, settings, table, self._changed, probed)
+
+    def _nudge(self, node: str) -> None:
+        for key in self.members[node].nodes:
+            self._beats[key].nudge()
+
+    def _moved(self, former: str) -> None:
+        for listener in self._move_listeners:
+            listener(former)
 
     def _changed(self, state: NodeState) -> None:
         self.events.append(Event(state.since, state.name, bool(state.up), state.error))
@@ -121,16 +153,24 @@ class Heartbeats:
 
 
 class _Heartbeat:
-    """One node's probe loop. Only `run` (or `start`'s first round before it) probes, never two at a time."""
+    """One node's probe loop, or one member's: then it asks for its role too, and `probed` hears the outcome of each
+    probe. Only `run` (or `start`'s first round before it) probes, never two at a time."""
 
     def __init__(
         self,
+        key: str,
         node: Node,
         cluster: ClusterSettings,
         settings: HeartbeatSettings,
         table: sql.Composable | None,
         changed: OnChange,
+        probed: OnChange | None = None,
     ) -> None:
+        self.key = key
+        self.probing = False
+        self._probed = probed
+        self._label = f"node {node.name}" if probed is None else f"member {address_of(key)} of node {node.name}"
+        self._role: Role | None = None
         self._node = node
         self._cluster = cluster
         self._settings = settings
@@ -139,8 +179,9 @@ class _Heartbeat:
         self._changed = changed
         self._connection: AsyncConnection | None = None
         self._successes = 0
+        self._answered = False
         self._nudge = asyncio.Event()
-        self.state = NodeState(node.name, up=None, since=time.time())
+        self.state = NodeState(key, up=None, since=time.time())
 
     async def run(self) -> None:
         while True:
@@ -149,6 +190,13 @@ class _Heartbeat:
 
     async def probe_once(self) -> None:
         """One probe, its connection included, within `timeout_s`; its verdict goes into `state`."""
+        self.probing = True
+        await self._probe()
+        self.probing = False
+        if self._probed is not None:
+            self._probed(self.state)
+
+    async def _probe(self) -> None:
         try:
             latency_s = await _within(self._settings.timeout_s, self._ask())
         except TimeoutError:
@@ -156,7 +204,7 @@ class _Heartbeat:
         except (psycopg.Error, OSError) as broken:
             await self._failed(one_line(broken))
         except Exception as bug:  # whatever goes wrong in a probe, the heartbeat must live on
-            log.exception("the probe of node %s failed unexpectedly", self._node.name)
+            log.exception("the probe of %s failed unexpectedly", self._label)
             await self._failed(one_line(bug))
         else:
             self._succeeded(latency_s * 1000)
@@ -169,7 +217,11 @@ class _Heartbeat:
     def suspect(self, reason: str) -> None:
         if self.state.up is False or self._nudge.is_set():
             return
-        log.info("node %s is suspected: %s", self._node.name, reason)
+        log.info("%s is suspected: %s", self._label, reason)
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Probe now."""
         self._nudge.set()
 
     async def _pause(self) -> None:
@@ -187,6 +239,7 @@ class _Heartbeat:
     async def _ask(self) -> float:
         """One question and its answer, in seconds (not counting the connecting)."""
         settings = self._settings
+        self._answered = False
         if self._connection is None:
             self._connection = await connect(
                 self._node,
@@ -198,25 +251,31 @@ class _Heartbeat:
         started = time.monotonic()
         try:
             # Reads a table: a CockroachDB node without a quorum still answers a bare SELECT.
+            if self._cluster.engine is Engine.COCKROACHDB:
+                await run(self._connection, self._connection.execute("SELECT 1"))
+                self._answered = True
             ask = self._table_probe if started >= self._table_probe_at else None
             await run(self._connection, self._connection.execute(ask or "SELECT 1"))
-        except psycopg.errors.LockNotAvailable:
-            pass  # DDL holds the table, but the node answered
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
+            pass  # DDL holds the table, or on a standby what is replayed comes first: but the node answered
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             # The schema is not loaded yet, or not ours to read; look again later, not to fill the node's log.
             self._table_probe_at = started + _TABLE_RETRY_S
-        return time.monotonic() - started
+        latency_s = time.monotonic() - started
+        if self._probed is not None:
+            self._role = await run(self._connection, ask_role(self._connection))
+        return latency_s
 
     def _succeeded(self, latency_ms: float) -> None:
         now = time.time()
         self._successes += 1
         before = self.state
-        self.state = replace(before, last_ok=now, latency_ms=latency_ms, failures=0, error=None)
+        self.state = replace(before, last_ok=now, latency_ms=latency_ms, failures=0, error=None, role=self._role)
         if before.up or (before.up is False and self._successes < self._settings.up_after):
             return
         self.state = replace(self.state, up=True, since=now)
         if before.up is False:
-            log.warning("RECOVERED: node %s is UP (was down %.1f s)", self._node.name, now - before.since)
+            log.warning("RECOVERED: %s is UP (was down %.1f s)", self._label, now - before.since)
         self._changed(self.state)
 
     async def _failed(self, reason: str) -> None:
@@ -224,12 +283,14 @@ class _Heartbeat:
         now = time.time()
         self._successes = 0
         before = self.state
-        self.state = replace(before, failures=before.failures + 1, error=reason, latency_ms=None)
+        self.state = replace(
+            before, failures=before.failures + 1, error=reason, latency_ms=None, answers=self._answered
+        )
         undecided = before.up is True and self.state.failures < self._settings.down_after
         if before.up is False or undecided:
             return
         self.state = replace(self.state, up=False, since=now)
-        log.error("ALERT: node %s is DOWN (%s; %s)", self._node.name, reason, self._last_answer(now))
+        log.error("ALERT: %s is DOWN (%s; %s)", self._label, reason, self._last_answer(now))
         self._changed(self.state)
 
     def _last_answer(self, now: float) -> str:

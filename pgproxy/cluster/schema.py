@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import psycopg
 from psycopg import sql
 
-from pgproxy.cluster.connect import tls_options
+from pgproxy.cluster.connect import addresses, tls_options
 from pgproxy.shardmap.model import Engine, Node, Shard, ShardMap
 
 _CONNECT_TIMEOUT_S = 5
@@ -97,8 +97,7 @@ def connect(shard_map: ShardMap, node: Node, database: str) -> psycopg.Connectio
     """A plain autocommit connection to one node, as the shard map says to log in."""
     cluster = shard_map.cluster
     return psycopg.connect(
-        host=node.host,
-        port=node.port,
+        **addresses(node),
         user=cluster.user,
         password=cluster.password,
         dbname=database,

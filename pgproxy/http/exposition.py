@@ -61,6 +61,7 @@ def _clients(view: ProxyView) -> Iterator[Metric]:
     yield GaugeMetricFamily("pgproxy_max_clients", "Most clients at once.", view.shard_map.proxy.max_clients)
     yield CounterMetricFamily("pgproxy_clients_accepted", "Clients that have logged in.", metrics.clients_total)
     yield CounterMetricFamily("pgproxy_clients_refused", "Clients that were too many.", metrics.clients_refused)
+    yield CounterMetricFamily("pgproxy_retries", "Statements that were tried again, each time.", metrics.retries)
     yield CounterMetricFamily("pgproxy_cancel_requests", "Requests that cancelled a statement.", metrics.cancels)
 
 
@@ -134,7 +135,9 @@ _POOL_COUNTERS: Mapping[str, tuple[str, str]] = {
     "queue_timeouts": ("pgproxy_pool_queue_timeouts", "Statements that waited too long."),
     "connects": ("pgproxy_node_connects", "Connections made."),
     "connect_failures": ("pgproxy_node_connect_failures", "Connections that could not be made."),
+    "breaker_trips": ("pgproxy_node_breaker_trips", "How often connecting failed so often that nobody waits for it."),
     "failures": ("pgproxy_node_connections_lost", "Connections that broke."),
+    "failovers": ("pgproxy_failovers", "Statements for this node that ran through another."),
 }
 
 

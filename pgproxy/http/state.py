@@ -7,6 +7,7 @@ from typing import Any
 from pgproxy.admin.answers import holds
 from pgproxy.admin.view import NodeView, PlanView, PoolView
 from pgproxy.http.view import ProxyView
+from pgproxy.shardmap.model import Node
 
 TEMPLATES_SHOWN = 25
 SLOW_SHOWN = 25
@@ -81,13 +82,13 @@ def node_state(node: NodeView) -> str:
 def _nodes(view: ProxyView) -> list[dict[str, Any]]:
     pools: dict[str, list[PoolView]] = {node.name: [] for node in view.nodes}
     for pool in view.pools:
-        pools[pool.node].append(pool)
+        pools[pool.home or pool.node].append(pool)
     metrics = view.metrics.nodes
     places = view.shard_map.nodes
     return [
         {
             "name": node.name,
-            "place": f"{places[node.name].host}:{places[node.name].port}",
+            "place": _place(node.place or places[node.name]),
             "state": node_state(node),
             "since": node.since,
             "last_ok": node.last_ok,
@@ -101,6 +102,10 @@ def _nodes(view: ProxyView) -> list[dict[str, Any]]:
         }
         for node in view.nodes
     ]
+
+
+def _place(node: Node) -> str:
+    return f"{node.host}:{node.port}"
 
 
 def _template(plan: PlanView) -> dict[str, Any]:

@@ -214,6 +214,7 @@ class TransactionControl:
     name: str | None = None
     chain: bool = False
     isolation: str | None = None  # 'serializable', 'repeatable read', …, where the statement says one
+    read_only: bool = False
 
 
 class SettingScope(Enum):

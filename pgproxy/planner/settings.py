@@ -44,12 +44,14 @@ def plan_transaction(
         raise Refused(
             "two-phase commit by the client is not supported", "Use BEGIN … COMMIT; the nodes are up to the proxy."
         )
+    options = options_of(statement.options)
     return TransactionControl(
         action,
         verbatim_text(source, context),
         name=statement.savepoint_name,
         chain=bool(statement.chain),
-        isolation=options_of(statement.options).get("transaction_isolation"),
+        isolation=options.get("transaction_isolation"),
+        read_only=options.get("transaction_read_only") == "1",
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pgproxy.backend.connection import IDLE, BackendConnection
-from pgproxy.backend.exchange import Exchange, Mode
-from pgproxy.backend.pool import NodePool
-from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.planner.plan import Pin
+from pgproxy.backend.exchange import Exchange, Mode, ServerError
+from pgproxy.backend.pool import Lease, NodePool
+from pgproxy.errors import ConnectionLost, NodeFailure, ProxyError
+from pgproxy.planner.plan import Effect, Pin
 from pgproxy.session.client import Client
+from pgproxy.session.elsewhere import Elsewhere
 from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
@@ -27,32 +28,93 @@ class Backends:
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
         self.pins = Pins(client)
+        self.elsewhere = Elsewhere(client, services)
+        self.failed: set[str] = set()  # nodes that have failed the statement that is being tried again
         self.waiting = False
         self._client = client
         self._services = services
         self._cancelled = False
 
-    async def lease(self, node: str) -> BackendConnection:
-        """A clean connection to the node with this session's settings in force: the one that the session keeps
-        there, if it has one that is not in use."""
-        pinned = self.pins.by_node.get(node)
+    def pool(self, node: str, *, reads: bool = False) -> NodePool:
+        """The pool for a statement on this node, or on another gateway in its stead; one that only `reads` may go to a
+        replica. Raises NodeFailure."""
+        if self._services.any_replicas:
+            return self.elsewhere.pool(self.pools, node, self.settings, reads=reads)
+        return self.pools[self._services.gateway_for(node, self.failed)]
+
+    def pool_if_up(self, node: str, effect: Effect) -> NodePool | None:
+        """The pool for a statement that begins now."""
+        self.elsewhere.begin()
+        try:
+            return self.pool(node, reads=effect is Effect.READ)
+        except NodeFailure:
+            return None
+
+    async def lease(self, node: str, *, reads: bool = False) -> BackendConnection:
+        """A clean connection to the node, or to another gateway in its stead, with this session's settings in force:
+        the one that the session keeps there, if it has one that is not in use."""
+        pinned = self._pinned_for(node)
         if pinned is not None and pinned not in self.held:
             return await self._take_pinned(pinned)
-        failure = self._services.why_down(node)
-        if failure is not None:
-            raise failure
-        pool = self.pools[node]
+        pool = self.pool(node, reads=reads)
         connection = pool.try_lease() or await self._queue(pool)
         self.held[connection] = pool
         connection.on_closed = self._client.wake
-        if connection.applied is not self.settings and connection.applied != self.settings:
-            try:
-                await self.apply_settings(connection)
-                self.check_cancelled()
-            except BaseException:
-                self.give_back(connection)
-                raise
+        await self._prepare(connection)
         return connection
+
+    @property
+    def interchangeable(self) -> bool:
+        """Any node can run any statement."""
+        return self._services.gateways.interchangeable
+
+    def _pinned_for(self, node: str) -> BackendConnection | None:
+        """Where any node will do, the session's own connection does best."""
+        if self.pins and self.interchangeable:
+            return next(iter(self.pins.by_node.values()), None)
+        return self.pins.by_node.get(node)
+
+    async def lease_several(self, node: str, count: int, *, reads: bool = False) -> list[BackendConnection]:
+        """So many connections at once: a session that held one and then queued for the next could wait for others
+        who do the same."""
+        if count == 1:
+            return [await self.lease(node, reads=reads)]
+        pool = self.pool(node, reads=reads)
+        if count > pool.settings.size:
+            raise ProxyError(
+                "53300",
+                f"the statement needs {count} connections to node {pool.node.name} at once",
+                hint=f"proxy.pool.size is {pool.settings.size}: raise it.",
+            )
+        connections = [found for _ in range(count) if (found := pool.try_lease()) is not None]
+        self.held.update(dict.fromkeys(connections, pool))
+        try:
+            leases = [pool.request(self._client.wake) for _ in range(count - len(connections))]
+            granted = await self._all_granted(pool, leases)
+            self.held.update(dict.fromkeys(granted, pool))
+            connections += granted
+            for connection in connections:
+                connection.on_closed = self._client.wake
+                await self._prepare(connection)
+        except BaseException:
+            for connection in connections:
+                self.give_back(connection)
+            raise
+        return connections
+
+    async def _prepare(self, connection: BackendConnection) -> None:
+        """Bring it to this session's settings, or give it back."""
+        if connection.applied is self.settings or connection.applied == self.settings:
+            return
+        try:
+            await self.apply_settings(connection)
+            self.check_cancelled()
+        except ConnectionLost as lost:
+            self.give_back(connection)
+            raise never_sent(lost) from None
+        except BaseException:
+            self.give_back(connection)
+            raise
 
     def give_back(self, connection: BackendConnection) -> None:
         pool = self.held.pop(connection, None)
@@ -178,26 +240,33 @@ class Backends:
     # Inside
 
     async def _queue(self, pool: NodePool) -> BackendConnection:
-        lease = pool.request(self._client.wake)
+        (connection,) = await self._all_granted(pool, [pool.request(self._client.wake)])
+        return connection
+
+    async def _all_granted(self, pool: NodePool, leases: Sequence[Lease]) -> list[BackendConnection]:
         self.waiting = True
         try:
-            while not lease.done:
-                await self._client.wait()
-                self.check_cancelled()
+            for lease in leases:
+                while not lease.done:
+                    await self._client.wait()
+                    self.check_cancelled()
+                if lease.error is not None:
+                    raise self.refused(lease.error, pool)
         except BaseException:
-            pool.withdraw(lease)
+            for lease in leases:
+                pool.withdraw(lease)
             raise
         finally:
             self.waiting = False
-        if lease.error is not None:
-            raise self._with_node(lease.error, pool)
-        assert lease.connection is not None
-        return lease.connection
+        return [lease.connection for lease in leases if lease.connection is not None]
 
-    def _with_node(self, error: ProxyError, pool: NodePool) -> ProxyError:
-        """The heartbeat may have found the node down in the meantime: that says more than a refused connect."""
+    def refused(self, error: ProxyError, pool: NodePool) -> ProxyError:
+        """Why there is no connection. The heartbeat may have found the node down in the meantime: that says more than
+        a refused connect."""
         if isinstance(error, NodeFailure):
             return self._services.why_down(pool.node.name) or error
+        if isinstance(error, ServerError) and error.sqlstate in _NOT_NOW:
+            return NodeFailure(pool.node.name, error.message, sqlstate=error.sqlstate, hint=error.hint)
         return error
 
     async def apply_settings(self, connection: BackendConnection) -> None:
@@ -209,3 +278,13 @@ class Backends:
             connection.distrust()  # which of them took effect is not known
             raise
         connection.applied = wanted
+
+
+def never_sent(lost: ConnectionLost) -> NodeFailure:
+    """It broke before the statement itself was on its way."""
+    failure = NodeFailure(lost.node, lost.message, sqlstate=lost.sqlstate, hint=lost.hint)
+    failure.detail = lost.detail
+    return failure
+
+
+_NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # log-ins are refused while the node shuts down or starts

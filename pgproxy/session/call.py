@@ -66,6 +66,10 @@ class Call(Protocol):
         """What is bound to the parameter of this number, which is of type text."""
         ...
 
+    def again(self) -> None:
+        """It is run once more, and nothing of it has reached the client."""
+        ...
+
     def accepted(self, exchange: Exchange) -> None:
         """Something of the answer to a spliced statement has come, or it has ended well or badly: send what goes
         before it. Called once or more."""
@@ -107,6 +111,9 @@ class SimpleCall:
     def text(self, parameter: int) -> str | None:
         return None
 
+    def again(self) -> None:
+        pass
+
     def accepted(self, exchange: Exchange) -> None:
         pass
 
@@ -127,6 +134,10 @@ class BoundCall:
     exchange: Exchange | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     rows: OpenRows | None = None  # what is left for later
+    _owed: tuple[bytes | None, bytes | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._owed = self.parse_reply, self.bind_reply
 
     @property
     def describe(self) -> bool:
@@ -198,6 +209,11 @@ class BoundCall:
         if self.bind_reply is not None and exchange.bound:
             self.reply(self.bind_reply)
             self.bind_reply = None
+
+    def again(self) -> None:
+        self.parse_reply, self.bind_reply = self._owed
+        self.exchange = self.sent_to = None
+        self.exchanges.clear()
 
     def renew(self) -> None:
         """What nodes have prepared is out of date: let them parse it anew."""

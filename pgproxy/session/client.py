@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
+from pgproxy.keepalive import keep_alive
 from pgproxy.session.client_tls import ClientTls
 from pgproxy.session.half_closed import watch
 from pgproxy.tls.engine import TlsEngine
@@ -58,6 +59,7 @@ class Client(asyncio.Protocol):
         self._stepping = False
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._flushes = 0
         self._paused = False
         self._reading_paused = False
 
@@ -79,6 +81,10 @@ class Client(asyncio.Protocol):
             self.abort()
         finally:
             self._stepping = False
+
+    def keep_alive(self, idle_s: float) -> None:
+        if not self.in_process:
+            keep_alive(self._transport, idle_s)
 
     def encrypt(self, context: ssl.SSLContext, first: bytes) -> TlsStream:
         """TLS from here on, `first` being what has come of it. Wakes when the handshake is through or has failed."""
@@ -135,7 +141,20 @@ class Client(asyncio.Protocol):
         if out and not self.gone:
             transport = cast(asyncio.Transport, self._transport)
             transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._flushes += 1
         out.clear()
+
+    def mark(self) -> tuple[int, int]:
+        """Where the output stands, for `take_back`."""
+        return self._flushes, len(self._out)
+
+    def take_back(self, mark: tuple[int, int]) -> bool:
+        """Forget what was sent since the mark; False when some of it has left."""
+        flushes, length = mark
+        if flushes != self._flushes:
+            return False
+        del self._out[length:]
+        return True
 
     def write_through(self, data: bytes) -> None:
         """Write a whole answer at once; nothing waits to be flushed before it."""

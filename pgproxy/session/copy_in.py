@@ -205,13 +205,12 @@ class CopyIntoShards:
         if leg is not None:
             return leg
         shard = self._plan.table.shards[index]
-        for other in self._legs.values():
-            if other.shard.node == shard.node:
-                raise Refused(
-                    "COPY into several shards of one node is not supported inside a transaction",
-                    "Run it outside of the transaction.",
-                )
         connection = await self._transactions.enter(shard.node, Effect.WRITE)
+        if any(other.connection is connection for other in self._legs.values()):
+            raise Refused(
+                "COPY into several shards of one node is not supported inside a transaction",
+                "Run it outside of the transaction.",
+            )
         leg = self._start(shard, connection)
         await self._agreed(leg)
         if self._header:

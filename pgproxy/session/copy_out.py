@@ -141,6 +141,9 @@ class QueryAsCopy(SimpleCall):
         self._header = wire.BINARY_HEADER if self._binary else b""
         self._write = row_writer(plan.form, names, plan.forced)
 
+    def again(self) -> None:
+        self._header = wire.BINARY_HEADER if self._binary else b""
+
     def begin(self) -> bytes:
         """What goes before the rows."""
         return self._head

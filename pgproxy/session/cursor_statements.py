@@ -264,17 +264,15 @@ class CursorStatements:
         cursor = self.cursors.get(name)
         if cursor is not None:
             self.cursors.remove(name)
-        current = self._transactions.current
-        if isinstance(cursor, NodeCursor) and current is not None:
+        connection = self._transactions.connection_for(cursor.node) if isinstance(cursor, NodeCursor) else None
+        if connection is not None:
             # At once: a DECLARE of the same name may follow.
-            await self._backends.finish(current.joined[cursor.node].close_portal(name, self._client.wake))
+            await self._backends.finish(connection.close_portal(name, self._client.wake))
 
     async def close_all(self) -> None:
         """CLOSE ALL, as DISCARD ALL does it too."""
-        current = self._transactions.current
-        if current is not None:
-            held = [current.joined[node] for node in self.cursors.nodes()]
-            await self._backends.execute_on_all(held, "CLOSE ALL")
+        held = {self._transactions.connection_for(node) for node in self.cursors.nodes()}
+        await self._backends.execute_on_all([connection for connection in held if connection is not None], "CLOSE ALL")
         self.cursors.clear()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
-from pgproxy.planner.plan import Declare, Explain, Planned, Sharded, Status, ToNode, sql_for, wrapped
+from pgproxy.planner.plan import Declare, Effect, Explain, Planned, Sharded, Status, ToNode, sql_for, wrapped
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
+from pgproxy.session.failover import Failover
 from pgproxy.session.portals import Prepared
 from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
@@ -21,8 +23,16 @@ _LONGEST_REMEMBERED = 16 * 1024  # characters of a statement whose description i
 class Descriptions:
     """Asks on the session's own connections, under its settings and in its transaction."""
 
-    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        client: Client,
+        services: Services,
+        backends: Backends,
+        transactions: Transactions,
+        failover: Failover,
+    ) -> None:
         self._client = client
+        self._failover = failover
         self._services = services
         self._backends = backends
         self._transactions = transactions
@@ -65,22 +75,34 @@ class Descriptions:
         known = self._services.descriptions.get(key) if shared else None
         if known is not None:
             return known
-        joined = current.joined.get(node) if current is not None and not current.failed else None
-        connection = joined or await self._backends.lease(node)
+        joined = self._transactions.connection_for(node) if current is not None and not current.failed else None
         try:
-            exchange = connection.describe(sql, statement.types, self._client.wake)
-            await self._backends.finish(exchange)
-            description = Description(exchange.parameter_types, exchange.description)
+            if joined is not None:
+                description = await self._ask(joined, sql, statement)
+            else:
+                description = await self._failover.run(lambda: self._ask_apart(node, sql, statement), Effect.READ)
         except ServerError as error:
             if error.position is not None:
                 inside = error.position - len(prefix)
                 error.position = client_position(inside, template, shard, statement.planned.arguments)
             raise
         finally:
-            if joined is None:
-                self._backends.give_back(connection)
-            else:
-                self._transactions.leave(connection)
+            if joined is not None:
+                self._transactions.leave(joined)
         if shared and len(sql) <= _LONGEST_REMEMBERED:  # what a transaction has created is nobody else's yet
             self._services.descriptions.put(key, description)
         return description
+
+    async def _ask_apart(self, node: str, sql: str, statement: Prepared) -> Description:
+        plan = statement.planned.plan
+        reads = isinstance(plan, Sharded) and plan.effect is Effect.READ and self._services.why_down(node) is not None
+        connection = await self._backends.lease(node, reads=reads)
+        try:
+            return await self._ask(connection, sql, statement)
+        finally:
+            self._backends.give_back(connection)
+
+    async def _ask(self, connection: BackendConnection, sql: str, statement: Prepared) -> Description:
+        exchange = connection.describe(sql, statement.types, self._client.wake)
+        await self._backends.finish(exchange)
+        return Description(exchange.parameter_types, exchange.description)

@@ -90,7 +90,7 @@ class Extended:
         self._transactions = transactions
         self._runner = runner
         self._plan = plan
-        self._descriptions = Descriptions(client, services, backends, transactions)
+        self._descriptions = Descriptions(client, services, backends, transactions, runner.failover)
         self._statements: dict[str, Prepared] = {}
         self._portals: dict[str, Portal] = {}
         self._owed: list[Owed] = []

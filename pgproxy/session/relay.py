@@ -12,10 +12,10 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import BOUND, Exchange, Mode
 from pgproxy.backend.pool import Lease, NodePool
 from pgproxy.backend.prepared import Opening
-from pgproxy.errors import ProxyError
+from pgproxy.errors import ConnectionLost, ProxyError
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import Planned, Sharded, sql_for
-from pgproxy.session.backends import Backends
+from pgproxy.session.backends import Backends, never_sent
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
 from pgproxy.session.routed import Routed
@@ -197,12 +197,15 @@ async def finish(relay: Relay, client: Client, backends: Backends, call: Call) -
     The connection is the session's (`Backends.held`) until `relay.connection` is given back.
     """
     if relay.error is not None:
-        raise relay.error
+        raise backends.refused(relay.error, relay.pool)
     assert relay.connection is not None, "a relay that stopped without an error has a connection"
     if relay.exchange is not None:
         call.sent(relay.connection, relay.exchange)
         return relay.exchange
-    await backends.apply_settings(relay.connection)
+    try:
+        await backends.apply_settings(relay.connection)
+    except ConnectionLost as lost:
+        raise never_sent(lost) from None
     backends.check_cancelled()
     sql = sql_for(relay.plan.route, relay.shard, relay.arguments)
     return call.send(relay.connection, sql, Mode.SPLICE, client.wake)

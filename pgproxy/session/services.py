@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from pgproxy.auth.pending import Pending
@@ -19,6 +19,23 @@ from pgproxy.session.recent import Recent
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.tls.serving import ServingTls
 from pgproxy.wire.auth import Credential
+
+
+class Gateways(Protocol):
+    """Which nodes are well."""
+
+    @property
+    def interchangeable(self) -> bool:
+        """Any node can run any statement."""
+        ...
+
+    def node_for(self, home: str, failed: Collection[str] = ()) -> str | None:
+        """As `Services.gateway_for`; None where that raises."""
+        ...
+
+    def untried(self, failed: Collection[str]) -> bool:
+        """Some node is up that has not failed yet."""
+        ...
 
 
 class Services(Protocol):
@@ -94,6 +111,29 @@ class Services(Protocol):
 
     def why_down(self, node: str) -> NodeFailure | None:
         """The error for statements that need this node, when its heartbeat says that it is down."""
+        ...
+
+    @property
+    def any_replicas(self) -> bool:
+        """There are nodes with replicas: `place` says more than the node's name."""
+        ...
+
+    def place(self, node: str, *, reads: bool = False, other_than: str | None = None) -> str:
+        """The key, in `pools`, of the member of this node that a statement is for: its primary, or for reads what
+        the shard map's read_from says, if possible `other_than` this one. The node's own name when there is none:
+        `why_down` tells why."""
+        ...
+
+    def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
+        """Ask all members of a node with replicas which one is the primary, now."""
+        ...
+
+    @property
+    def gateways(self) -> Gateways: ...
+
+    def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
+        """Where a statement for this node is to run; `failed` are nodes that have failed it already. Raises
+        NodeFailure when it cannot run anywhere."""
         ...
 
     def any_node(self) -> str:

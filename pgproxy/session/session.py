@@ -11,10 +11,11 @@ from typing import TypeVar
 from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.metrics import ONE_ROW, count, rows_of_answer
-from pgproxy.planner.plan import Execute, Planned, Prepare, Several, Sharded, sql_for
+from pgproxy.planner.plan import Effect, Execute, Planned, Prepare, Several, Sharded, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
+from pgproxy.session.failover import Failover
 from pgproxy.session.relay import Relay
 from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
@@ -48,13 +49,16 @@ class Session:
         self.statements = 0
         self.connected_at = services.loop.time()
         self.backends = Backends(client, services)
-        self.transactions = Transactions(client, self.backends)
+        self.transactions = Transactions(client, self.backends, Failover(client, services, self.backends))
         self._services = services
         self._entered_as: str | None = None
         self._skip_to_sync = False
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._sql = ""  # of the statement that runs, where it goes the long way
         self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
+        self._overdue = -1.0  # when the statement began that was cancelled for its time
+        self._resting_since: float | None = None  # inside a transaction
+        self._idle_too_long = False
         self.backends.pins.pid = pid
         self._in_a_row = 0  # messages since the client was last waited for
         self._relay = Relay(client, self.backends)
@@ -95,6 +99,17 @@ class Session:
             self._relay.cancel()
             self.backends.cancel()
 
+    def limit(self, statement_s: float, idle_in_transaction_s: float) -> None:
+        """As `time_limits.Limited`. A statement is known by when it began, so that none pays for being told apart."""
+        now = monotonic()
+        if self.active:
+            if statement_s and now - self._started_at > statement_s and self._overdue != self._started_at:
+                self._overdue = self._started_at
+                self.cancel()
+        elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
+            self._idle_too_long = True
+            self.client.wake()
+
     @property
     def state(self) -> str:
         """As SHOW CLIENTS tells it, in pg_stat_activity's words."""
@@ -123,7 +138,9 @@ class Session:
             self.backends.pools = services.enter_pools(credential)
             self.backends.node_user = self._entered_as = credential.user
         client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
-        parameters = await take_settings(message, identity, self.backends, services)
+        parameters = await self._runner.failover.run(
+            lambda: take_settings(message, identity, self.backends, services), Effect.READ
+        )
         self.identity = identity
         self.backends.reported.values = parameters
         self.backends.reported.tell()
@@ -184,7 +201,10 @@ class Session:
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
         self._look_at_nodes()
+        if self._idle_too_long:
+            raise ProxyError("25P03", "terminating connection due to idle-in-transaction timeout")
         self._in_a_row = 0
+        self._resting_since = monotonic() if self.transactions.current is not None else None
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
@@ -243,11 +263,16 @@ class Session:
             self._planned = planned
             return False
         shard = plan.table.shards[indexes[0]]
-        if services.why_down(shard.node) is not None:
+        if services.any_replicas:
+            pool = self.backends.pool_if_up(shard.node, plan.effect)
+        else:
+            node = services.gateways.node_for(shard.node)
+            pool = None if node is None else self.backends.pools[node]
+        if pool is None:
             return False
         self._extended.drop_unnamed()
         self._begin_relay(started_at)
-        self._relay.start(planned, plan, planned.arguments, shard, self.backends.pools[shard.node])
+        self._relay.start(planned, plan, planned.arguments, shard, pool)
         return True
 
     def _take_sequence(self, data: bytes) -> bool:
@@ -261,11 +286,18 @@ class Session:
         ):
             return False
         routed = self._extended.routed(data, sequence)
-        if routed is None or services.why_down(routed.shard.node) is not None:
+        if routed is None:
+            return False
+        shard = routed.shard
+        if services.any_replicas:
+            pool = self.backends.pool_if_up(shard.node, routed.plan.effect)
+        else:
+            node = services.gateways.node_for(shard.node)
+            pool = None if node is None else self.backends.pools[node]
+        if pool is None:
             return False
         self._begin_relay(started_at)
-        planned, pool = routed.statement.planned, self.backends.pools[routed.shard.node]
-        self._relay.start(planned, routed.plan, routed.arguments, routed.shard, pool, routed)
+        self._relay.start(routed.statement.planned, routed.plan, routed.arguments, shard, pool, routed)
         return True
 
     def _begin_relay(self, started_at: float) -> None:
@@ -416,7 +448,7 @@ class Session:
         services.metrics.route += 1
         if services.logs_statements:
             services.log_statement(routed.statement.sql, self.client.address)
-        runner.ran, runner.planned = self.backends.pools[routed.shard.node].routed, routed.statement.planned
+        runner.ran, runner.planned = self._services.metrics.nodes[routed.shard.node].routed, routed.statement.planned
         runner.rows = rows
         self._end_execute()
 
@@ -464,6 +496,8 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
+        if error.sqlstate == "57014" and self._overdue == self._started_at:
+            error = ProxyError("57014", "canceling statement due to statement timeout")
         self._count_failure(error)
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would

@@ -6,9 +6,10 @@ import re
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
-from pgproxy.planner.plan import DiscardAll, Planned, SetSetting, SettingScope
+from pgproxy.planner.plan import DiscardAll, Effect, Planned, SetSetting, SettingScope
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
+from pgproxy.session.failover import Failover
 from pgproxy.session.services import Services
 from pgproxy.session.settings import Settings, changes, start_up_statement, with_setting, without_setting
 from pgproxy.session.transaction import Entry, Transaction
@@ -22,11 +23,19 @@ _RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOT
 class SettingStatements:
     """The settings of one session, changed by statements."""
 
-    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        client: Client,
+        services: Services,
+        backends: Backends,
+        transactions: Transactions,
+        failover: Failover,
+    ) -> None:
         self._client = client
         self._services = services
         self._backends = backends
         self._transactions = transactions
+        self._failover = failover
 
     async def set(self, _planned: Planned, plan: SetSetting) -> None:
         """SET and RESET in all their forms."""
@@ -76,18 +85,21 @@ class SettingStatements:
             await self._try(connections, sql)
         else:
             # Outside of the transaction if there is one: no node need join it for a SET.
-            connection = await backends.lease(self._services.any_node())
-            connections = [connection]
-            try:
-                await self._try(connections, sql)
-            except BaseException:
-                backends.give_back(connection)
-                raise
+            connections = [await self._failover.run(lambda: self._try_on_any(sql), Effect.READ)]
         backends.settings = settings
         for connection in connections:
             connection.applied = settings
             if current is None or not current.joined:
                 backends.give_back(connection)
+
+    async def _try_on_any(self, sql: str) -> BackendConnection:
+        connection = await self._backends.lease(self._services.any_node())
+        try:
+            await self._try([connection], sql)
+        except BaseException:
+            self._backends.give_back(connection)
+            raise
+        return connection
 
     async def _try(self, connections: list[BackendConnection], sql: str) -> None:
         """A node that refuses it leaves everything as it was. A client that leaves leaves us in doubt."""
@@ -119,6 +131,9 @@ class SettingStatements:
             current.log.append(Entry(plan.text))
 
     async def _on_any(self, sql: str, *, relay: bool = True) -> None:
+        await self._failover.run(lambda: self._once_on_any(sql, relay=relay), Effect.READ)
+
+    async def _once_on_any(self, sql: str, *, relay: bool) -> None:
         connection: BackendConnection = await self._backends.lease(self._services.any_node())
         try:
             if relay:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import error as StructError  # noqa: N812
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
@@ -50,6 +50,7 @@ from pgproxy.session.copy_in import CopyIntoShards, copy_on_node
 from pgproxy.session.copy_out import CopyOutOfShards, QueryAsCopy, query_as_copy
 from pgproxy.session.cursor_statements import CursorStatements
 from pgproxy.session.environment import SessionEnvironment
+from pgproxy.session.in_turn import SpooledSource, spooled
 from pgproxy.session.node_portals import MOST_ROWS, OpenRows, Portals, now, passes_rows_on, recoded
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
@@ -64,7 +65,9 @@ from pgproxy.wire.frames import first_message_end
 from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
 
 log = logging.getLogger("pgproxy.session")
+T = TypeVar("T")
 
+HELD_BACK_BYTES = 8192  # as PostgreSQL does (pqcomm.c); and what has not left can be taken back
 QUERY_PLAN = (Column("QUERY PLAN"),)
 
 
@@ -103,6 +106,7 @@ class Statements:
         self._services = services
         self._backends = backends
         self._transactions = transactions
+        self.failover = failover = transactions.failover
         self.on_deallocate: Callable[[str | None], None] = lambda name: None
         self.ran: Figures | None = None  # of the way that the last statement took
         self.planned: Planned | None = None
@@ -111,7 +115,7 @@ class Statements:
         self.cursor_statements = CursorStatements(
             client, services, backends, transactions, self._portals, self._on_one, self.run_on
         )
-        self._settings = settings = SettingStatements(client, services, backends, transactions)
+        self._settings = settings = SettingStatements(client, services, backends, transactions, failover)
         self._runners: Mapping[type[object], Callable[[Planned, Any, Call], Awaitable[None]]] = {
             Sharded: self._sharded,
             ToNode: self._to_node,
@@ -137,8 +141,28 @@ class Statements:
         self._runners = {**self._runners, **runners}
 
     async def finish_relay(self, relay: Relay, call: Call = SIMPLE) -> None:
-        """A routed statement whose answer turned out not to be simple."""
+        """A routed statement whose answer turned out not to be simple, or did not come."""
         self.planned, self.ran, self.rows = relay.planned, relay.pool.routed, 0
+        plan, shard = relay.plan, relay.shard
+        planned = replace(relay.planned, arguments=relay.arguments)
+        begun = [relay]
+
+        async def attempt() -> None:
+            if begun:
+                await self._finish_begun(begun.pop(), call)
+            else:
+                await self._once_on_one(shard.node, plan.route, shard, planned, plan.effect, call)
+
+        await self.failover.run(attempt, plan.effect, call)
+
+    async def _finish_begun(self, relay: Relay, call: Call) -> None:
+        try:
+            await self._finish_relay(relay, call)
+        except ProxyError as error:
+            planned = replace(relay.planned, plan=relay.plan, arguments=relay.arguments)
+            await self._repeat_or_raise(error, planned, call)
+
+    async def _finish_relay(self, relay: Relay, call: Call) -> None:
         try:
             await self._splice(await finish(relay, self._client, self._backends, call), call)
         except ServerError as error:
@@ -153,7 +177,23 @@ class Statements:
         self.ran = None if isinstance(plan, (Sharded, ToNode)) else self._services.metrics.here
         if self._transactions.current is not None and not isinstance(plan, TransactionControl):
             self._transactions.check_alive()
-        await self._runners[type(plan)](planned, plan, call)
+        self._backends.elsewhere.begin()
+        try:
+            await self._runners[type(plan)](planned, plan, call)
+        except ProxyError as error:
+            await self._repeat_or_raise(error, planned, call)
+
+    async def _repeat_or_raise(self, error: ProxyError, planned: Planned, call: Call) -> None:
+        """A statement has failed. Run it once more where another member of its node may do better."""
+        elsewhere, plan = self._backends.elsewhere, planned.plan
+        alone = self._transactions.current is None and isinstance(plan, (Sharded, ToNode))
+        if not alone or not await elsewhere.may_repeat(error):
+            raise error
+        elsewhere.repeat()
+        try:
+            await self._runners[type(plan)](planned, plan, call)
+        finally:
+            elsewhere.end()
 
     # One logical table
 
@@ -172,7 +212,7 @@ class Statements:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
         shard = plan.table.shards[indexes[0] if indexes else 0]
-        self.ran = self._services.pools[shard.node].routed
+        self.ran = self._services.metrics.nodes[shard.node].routed
         await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
 
     async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
@@ -198,11 +238,35 @@ class Statements:
         unsettles: bool = False,
         pins: Pin | None = None,
     ) -> None:
-        """Run on one node and let its messages through as they come."""
+        """Run on one node, or through another gateway, and let its messages through as they come."""
+
+        async def attempt() -> None:
+            await self._once_on_one(node, template, shard, planned, effect, call, unsettles=unsettles, pins=pins)
+
+        await self._repeatable(attempt, effect, call)
+
+    async def _repeatable(self, attempt: Callable[[], Awaitable[T]], effect: Effect, call: Call) -> T:
+        """Part of a transaction cannot be repeated by itself."""
+        if self._transactions.current is not None:
+            return await attempt()
+        return await self.failover.run(attempt, effect, call)
+
+    async def _once_on_one(
+        self,
+        node: str,
+        template: SqlTemplate,
+        shard: Shard | None,
+        planned: Planned,
+        effect: Effect,
+        call: Call,
+        *,
+        unsettles: bool = False,
+        pins: Pin | None = None,
+    ) -> None:
         if planned.default_limit is not None:
             await self._limited(node, template, shard, planned, call, pins)
             return
-        connection = await self._transactions.enter(node, effect)
+        connection = await self._transactions.enter(node, effect, replica=shard is not None)
         if unsettles:
             connection.distrust()
         newly_pinned = False
@@ -240,7 +304,8 @@ class Statements:
             if exchange.chunks or exchange.finished:
                 call.accepted(exchange)
             while exchange.chunks:
-                client.send(last := cast(bytes, exchange.take()))
+                last = self._backends.elsewhere.pass_on(cast(bytes, exchange.take()))
+                client.send(last)
                 if not exchange.finished or exchange.chunks:
                     await client.drain()
             if exchange.finished:
@@ -282,7 +347,7 @@ class Statements:
             )
             await self._give_first(rows, "SELECT {}", call)
             return
-        connection = await self._transactions.enter(node, Effect.READ)
+        connection = await self._transactions.enter(node, Effect.READ, replica=shard is not None)
         try:
             if pins is not None:
                 self._backends.pin(connection, pins)
@@ -303,20 +368,31 @@ class Statements:
     ) -> None:
         self._services.metrics.scatter += 1
         self.ran = self._services.metrics.scattered
+        if self._transactions.current is not None and self._transactions.on_one_gateway and not _in_parts(call):
+            await self._in_turn(planned, plan, scatter, shards, call)
+            return
         if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
             await self._by_portals(planned, plan, scatter, shards, call)
             return
-        arguments = planned.arguments
         if scatter.text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
+            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+
+        async def attempt() -> None:
+            await self._once_on_several(planned, plan, scatter, shards, call)
+
+        await self._repeatable(attempt, plan.effect, call)
+
+    async def _once_on_several(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        arguments = planned.arguments
         as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services)
         try:
-            # In an order that all sessions share, so that they cannot wait for each other in a circle.
-            for shard in sorted(shards, key=lambda shard: shard.node):
-                connection = await self._transactions.enter(shard.node, plan.effect)
-                legs.append(_Leg(shard, connection))
+            for node, here in self._by_gateway(shards):
+                connections = await self._transactions.enter_several(node, plan.effect, len(here), replica=True)
+                legs += [_Leg(shard, connection) for shard, connection in zip(here, connections, strict=True)]
             if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
                 await extra.connection()
             legs.sort(key=lambda leg: leg.shard.index)
@@ -337,6 +413,43 @@ class Statements:
         finally:
             for leg in legs:
                 self._end_leg(leg)
+            extra.give_back()
+
+    def _by_gateway(self, shards: list[Shard]) -> list[tuple[str, list[Shard]]]:
+        """Which shards to ask where, in an order that all sessions share, so that they cannot wait for each other in a
+        circle."""
+        anywhere = self._backends.interchangeable
+        found: dict[str, list[Shard]] = {}
+        for shard in shards:
+            node = self._services.gateway_for(shard.node, self._backends.failed) if anywhere else shard.node
+            found.setdefault(node, []).append(shard)
+        return sorted(found.items())
+
+    async def _in_turn(
+        self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
+    ) -> None:
+        """All on the one connection of the transaction: each shard's rows are put aside before the next is asked. (Open
+        portals side by side, as below, are PostgreSQL's alone.)"""
+        if scatter.text.asks_time:
+            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+        as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
+        memory_bytes = self._services.shard_map.proxy.sort_memory_bytes // len(shards)
+        connection = await self._transactions.enter(shards[0].node, plan.effect)
+        extra = _Extra(self._backends, self._services)
+        sources: list[SpooledSource] = []
+        try:
+            for shard in shards:
+                sql = sql_for(scatter.text, shard, planned.arguments)
+                exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=as_text)
+                try:
+                    sources.append(await spooled(exchange, self._client, memory_bytes))
+                except ServerError as error:
+                    raise with_client_position(error, scatter.text, shard, planned.arguments) from None
+            await self._stream(recoded(scatter.pipeline, call), sources, planned, plan.tag, extra, call)
+        finally:
+            for source in sources:
+                source.close()
+            self._transactions.leave(connection)
             extra.give_back()
 
     async def _by_portals(
@@ -400,7 +513,7 @@ class Statements:
     async def _stream(
         self,
         pipeline: Pipeline,
-        sources: list[ExchangeSource],
+        sources: Sequence[ExchangeSource | SpooledSource],
         planned: Planned,
         tag: str,
         extra: _Extra,
@@ -413,11 +526,12 @@ class Statements:
         if planned.default_limit is not None:
             top = cut = DefaultLimit(planned.default_limit).open((top,), planned.arguments, environment)
         client = self._client
-        count = 0
+        count = held_bytes = 0
         try:
             columns = await top.describe()
             for source in sources:
                 call.accepted(source.exchange)
+            self._backends.elsewhere.told = True
             as_copy = call if isinstance(call, QueryAsCopy) else None
             if as_copy is not None:
                 client.send(as_copy.begin())
@@ -428,8 +542,12 @@ class Statements:
                 await top.describe()
             while (batch := await top.next_batch()) is not None:
                 count += batch.count
-                client.send(batch.data if as_copy is None else as_copy.rows(batch))
-                await client.drain()
+                data = batch.data if as_copy is None else as_copy.rows(batch)
+                client.send(data)
+                held_bytes += len(data)
+                if held_bytes >= HELD_BACK_BYTES:
+                    held_bytes = 0
+                    await client.drain()
         except (StructError, ValueError, IndexError, ProtocolViolation) as unreadable:
             # Operators trust the nodes' rows: to check each of them would cost more than to merge them.
             log.warning("a node sent rows that cannot be read", exc_info=unreadable)
@@ -464,7 +582,8 @@ class Statements:
             return
         if isinstance(plan.text, Refused):
             raise Refused(plan.text.message, plan.text.hint or "")
-        if self._transactions.current is not None and _share_nodes(shards):
+        one_gateway = self._transactions.on_one_gateway
+        if self._transactions.current is not None and (one_gateway or _share_nodes(shards)):
             raise Refused(
                 "COPY from several shards of one node is not supported inside a transaction",
                 "Run it outside of the transaction, or pin the shard key.",
@@ -472,11 +591,15 @@ class Statements:
         if plan.text is not None:
             self._services.metrics.scatter += 1
             copy = CopyOutOfShards(self._client, self._services, self._backends, self._transactions)
-            await copy.run(planned, plan, shards)
+            await self._repeatable(lambda: copy.run(planned, plan, shards), plan.effect, SIMPLE)
             return
         assert plan.query is not None
         assert isinstance(plan.query.scatter, Scatter)
-        as_copy = await query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client)
+        as_copy = await self._repeatable(
+            lambda: query_as_copy(planned, plan, shards[0], self._transactions, self._backends, self._client),
+            Effect.READ,
+            SIMPLE,
+        )
         await self._scatter(planned, plan.query, plan.query.scatter, shards, as_copy)
 
     # EXPLAIN
@@ -501,6 +624,13 @@ class Statements:
 
     async def _node_plan(self, node: str, sql: str, plan: Explain, call: Call) -> list[str]:
         effect = plan.plan.effect if plan.analyze else Effect.READ
+
+        async def attempt() -> list[str]:
+            return await self._once_explained(node, sql, effect, call)
+
+        return await self._repeatable(attempt, effect, call)
+
+    async def _once_explained(self, node: str, sql: str, effect: Effect, call: Call) -> list[str]:
         connection = await self._transactions.enter(node, effect)
         try:
             exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=True)

@@ -35,6 +35,7 @@ class Transaction:
         self.begin = begin
         self.implicit = implicit
         self.strict = strict  # one snapshot for the whole transaction: a second node cannot join
+        self.read_only = False  # begun as one that a standby can run
         self.failed = False
         self.settings_before = settings
         self.reported_before = reported
@@ -50,6 +51,7 @@ class Transaction:
     def note_mode(self, text: str) -> None:
         """SET TRANSACTION … was said."""
         self.strict = self.strict or is_strict_isolation(text)
+        self.read_only = False  # what it is now is the nodes' business
         self.log.append(Entry(text))
 
     def set_savepoint(

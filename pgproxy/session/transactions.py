@@ -2,7 +2,8 @@
 
 Which connection a statement runs on is decided here. Several nodes may be read in one READ COMMITTED
 transaction, since each statement has a snapshot of its own there anyway; an isolation level with one snapshot
-for the whole transaction keeps it on one node, and a second node to write is refused.
+for the whole transaction keeps it on one node, and a second node to write is refused. Where every node reaches every
+table, one connection to one gateway carries the whole transaction: none of this is refused, and COMMIT is atomic.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Awaitable, Callable
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
-from pgproxy.errors import ProxyError, Refused
+from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
+from pgproxy.session.failover import Failover, outcome_unknown
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
@@ -30,7 +32,8 @@ _ALLOWED_WHEN_FAILED = frozenset({TransactionAction.COMMIT, TransactionAction.RO
 class Transactions:
     """The transaction state of one session. `current` is None between transactions."""
 
-    def __init__(self, client: Client, backends: Backends) -> None:
+    def __init__(self, client: Client, backends: Backends, failover: Failover) -> None:
+        self.failover = failover
         self.current: Transaction | None = None
         self.portals = 0  # how many have been bound in this session
         self.before_commit: Callable[[], Awaitable[None]] = _nothing_yet
@@ -66,30 +69,50 @@ class Transactions:
 
     # Connections
 
-    async def enter(self, node: str, effect: Effect) -> BackendConnection:
+    async def enter(self, node: str, effect: Effect, *, replica: bool = False) -> BackendConnection:
         """The connection for a statement on this node: the transaction's, or one for this statement alone.
-        Give it to `leave` afterwards."""
+        Give it to `leave` afterwards. `replica`: if it only reads, it may run on a replica of the node."""
         transaction = self.current
         if transaction is None:
-            return await self._backends.lease(node)
-        connection = transaction.joined.get(node)
+            return await self._backends.lease(node, reads=replica and effect is Effect.READ)
+        connection = self.connection_for(node)
         if connection is None:
             self._check_may_join(transaction, node)
         if effect is Effect.WRITE:
-            self._check_may_write(transaction, node)
+            self._check_may_write(transaction, node if connection is None else connection.node.name)
         if connection is None:
-            connection = await self._join(transaction, node)
+            connection = await self._join(transaction, node, reads=replica and transaction.read_only)
             self._backends.check_cancelled()
         if effect is Effect.WRITE:
-            transaction.writer = node
+            transaction.writer = connection.node.name
         return connection
+
+    @property
+    def on_one_gateway(self) -> bool:
+        """All statements of a transaction run on one connection, whatever their shards."""
+        return self._backends.interchangeable
+
+    def connection_for(self, node: str) -> BackendConnection | None:
+        """The connection of the current transaction for statements on this node, if it has one already."""
+        joined = {} if self.current is None else self.current.joined
+        return next(iter(joined.values()), None) if self.on_one_gateway else joined.get(node)
 
     def joined(self, node: str, effect: Effect) -> BackendConnection | None:
         """The connection that `enter` would give at once, with nothing left to check."""
-        transaction = self.current
-        if transaction is None or (effect is Effect.WRITE and transaction.writer != node):
+        connection = self.connection_for(node)
+        writes = effect is Effect.WRITE
+        if connection is None or (writes and self.current and self.current.writer != connection.node.name):
             return None
-        return transaction.joined.get(node)
+        return connection
+
+    async def enter_several(
+        self, node: str, effect: Effect, count: int, *, replica: bool = False
+    ) -> list[BackendConnection]:
+        """As `enter`, for so many statements at once. Inside a transaction a node has but one connection."""
+        if self.current is None:
+            return await self._backends.lease_several(node, count, reads=replica and effect is Effect.READ)
+        assert count == 1, "several statements at once on the connection of a transaction"
+        return [await self.enter(node, effect, replica=replica)]
 
     def leave(self, connection: BackendConnection) -> None:
         if self.current is None or self.current.joined.get(connection.node.name) is not connection:
@@ -140,6 +163,7 @@ class Transactions:
         current = self.current
         if current is None:
             self.current = self._new(plan.text, implicit=False, isolation=plan.isolation)
+            self.current.read_only = plan.read_only and plan.isolation != "serializable"
         elif current.implicit:
             await self._make_explicit(current, plan)
         else:
@@ -215,16 +239,21 @@ class Transactions:
         )
         return Transaction(begin, settings, self._backends.reported.values, implicit=implicit, strict=strict)
 
-    async def _join(self, transaction: Transaction, node: str) -> BackendConnection:
-        connection = await self._backends.lease(node)
+    async def _join(self, transaction: Transaction, node: str, *, reads: bool) -> BackendConnection:
+        connection = await self.failover.run(lambda: self._begun(transaction, node, reads=reads), Effect.READ)
+        name = connection.node.name
+        transaction.joined[name] = connection
+        transaction.applied_before[name] = connection.applied
+        return connection
+
+    async def _begun(self, transaction: Transaction, node: str, *, reads: bool) -> BackendConnection:
+        connection = await self._backends.lease(node, reads=reads)
         try:
             # Awaited before the statement itself: were BEGIN to fail, it would run outside of any transaction.
             await self._backends.execute_on_all([connection], transaction.opening())
         except BaseException:
             self._backends.give_back(connection)
             raise
-        transaction.joined[node] = connection
-        transaction.applied_before[node] = connection.applied
         return connection
 
     def _check_may_join(self, transaction: Transaction, node: str) -> None:
@@ -254,6 +283,11 @@ class Transactions:
             exchange = transaction.joined[node].query("COMMIT", Mode.SILENT, self._client.wake)
             try:
                 await self._backends.finish(exchange)
+            except ConnectionLost as lost:
+                await self._undo(transaction)
+                if self.on_one_gateway and node == transaction.writer:
+                    raise outcome_unknown(lost) from None
+                raise
             except BaseException:
                 await self._undo(transaction)
                 raise
@@ -315,7 +349,7 @@ class Transactions:
     def _chain(self, plan: TransactionControl, ended: Transaction) -> None:
         if plan.chain:
             self.current = self._new(ended.begin, implicit=False)
-            self.current.strict = ended.strict
+            self.current.strict, self.current.read_only = ended.strict, ended.read_only
 
     def _no_transaction(self, plan: TransactionControl) -> None:
         if plan.chain:

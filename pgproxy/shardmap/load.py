@@ -23,6 +23,7 @@ from pgproxy.shardmap.auth_rules import (
 )
 from pgproxy.shardmap.environment import UNSET, Report, expand
 from pgproxy.shardmap.files import check_cluster_tls, check_proxy_tls, from_folder
+from pgproxy.shardmap.members import check_replicas
 from pgproxy.shardmap.model import (
     ClusterSettings,
     Engine,
@@ -90,6 +91,7 @@ def _shard_map(data: dict[str, Any], report: Report) -> ShardMap | None:
     http = _http(top["http"], report)
     cluster = _cluster(top["cluster"], report)
     nodes = _nodes(top["nodes"], report)
+    check_replicas(nodes, None if cluster is None else cluster.engine, report)
     tables = _tables(top["tables"], report)
     auth = _auth(top["auth"], report)
     auth_users = _auth_users(top["auth_users"], auth, report)

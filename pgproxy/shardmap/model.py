@@ -29,10 +29,13 @@ class Method(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
+    """`replicas` are `host:port` of streaming standbys: see `shardmap.members`."""
+
     name: str
     host: str
     port: int
     locality: str | None = None
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,9 @@ class PoolSettings:
     idle_timeout_s: float = 600.0
     lifetime_s: float = 1800.0
     connect_timeout_s: float = 5.0
+    breaker_failures: int = 3
+    breaker_open_s: float = 1.0
+    keepalive_s: float = 60.0
     max_users: int = 100
 
 
@@ -117,6 +123,11 @@ class ProxySettings:
     slow_statement_ms: int = 1_000
     log_statements: str = "none"
     allow_trust_from_anywhere: bool = False
+    failover_deadline_s: float = 20.0
+    failover_stable_s: float = 5.0
+    statement_timeout_s: float | None = None
+    idle_in_transaction_timeout_s: float | None = None
+    keepalive_s: float = 60.0
     admin_users: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
@@ -142,7 +153,8 @@ class HttpSettings:
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """How to log in to the nodes: as `user`, or for clients' statements as the client's user (`login_as`). `tls` is a
-    libpq `sslmode`; the files are in PEM."""
+    libpq `sslmode`; the files are in PEM. `read_from` (`primary`, `replica` or `any`) and `max_lag_s` say which
+    members of a node with replicas are read."""
 
     name: str
     engine: Engine
@@ -154,6 +166,8 @@ class ClusterSettings:
     tls_certificate_file: str | None = None
     tls_key_file: str | None = None
     login_as: str = "configured"
+    read_from: str = "primary"
+    max_lag_s: float = 10.0
 
     @property
     def as_client(self) -> bool:

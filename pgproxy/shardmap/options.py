@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -60,6 +60,12 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "cache_size": _COUNT,
     "startup_timeout_s": _TIME_S,
     "shutdown_grace_s": (0, 86_400),
+    "idle_in_transaction_timeout_s": _TIME_S,
+    "keepalive_s": (1, 32_767),
+    "breaker_failures": (1, 1_000),
+    "breaker_open_s": _TIME_S,
+    "failover_deadline_s": (0, 3_600),
+    "failover_stable_s": (0, 3_600),
     "max_message_bytes": _BYTES,
     "default_limit": (1, 2**31 - 1),
     "plan_cache_size": _COUNT,
@@ -91,10 +97,14 @@ _KINDS: dict[type, str] = {
 }
 
 
+def _kind(field: Field[Any]) -> str:
+    return "number" if field.name.endswith("_s") else _KINDS[type(field.default)]
+
+
 def _settings(model: type) -> tuple[Option, ...]:
     """The options of a model whose fields all have plain defaults."""
     return tuple(
-        Option(field.name, _KINDS[type(field.default)], field.default, *_LIMITS.get(field.name, (None, None)))
+        Option(field.name, _kind(field), field.default, *_LIMITS.get(field.name, (None, None)))
         for field in fields(model)
         if field.default is not MISSING
     )
@@ -160,11 +170,14 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("tls_certificate_file", "string", None),
         Option("tls_key_file", "string", None),
         Option("login_as", "string", _default(ClusterSettings, "login_as"), choices=("configured", "client")),
+        Option("read_from", "string", _default(ClusterSettings, "read_from"), choices=("primary", "replica", "any")),
+        Option("max_lag_s", "number", _default(ClusterSettings, "max_lag_s"), *_TIME_S),
     ),
     "nodes.NAME": (
         Option("host", "string"),
         Option("port", "integer", REQUIRED, *_TCP_PORTS),
         Option("locality", "string", None),
+        Option("replicas", "strings", ()),
     ),
     "auth": (
         Option("method", "string", choices=tuple(method.value for method in AuthMethod)),

@@ -91,9 +91,9 @@ def test_every_show_in_every_spelling(name: str, spelling: str) -> None:
 def test_nodes() -> None:
     assert answer("SHOW NODES", VIEW).rows == [
         ("west", "10.0.0.1", "5432", "region=west", "up", "1970-01-01 00:00:00.000+00", "1970-01-01 00:00:01.500+00",
-         "0.43", "0", None),
+         "0.43", "0", None, None, None),
         ("north", "10.0.0.2", "5433", None, "down", "1970-01-01 00:01:00.000+00", "1970-01-01 00:00:59.000+00",
-         None, "3", "no answer within 1 s"),
+         None, "3", "no answer within 1 s", None, None),
     ]  # fmt: skip
 
 

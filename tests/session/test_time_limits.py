@@ -1,0 +1,99 @@
+"""The proxy's own statement_timeout_s and idle_in_transaction_timeout_s, and keepalive on both sides."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgproxy.shardmap.model import PoolSettings
+from tests.activity import until
+from tests.fix_nodes import LibraryCluster
+from tests.fix_proxy import running_proxy
+
+SLOW = {
+    "routed": "SELECT pg_sleep(60) FROM books WHERE branch = 'west'",
+    "scattered": "SELECT count(*) FROM books WHERE pg_sleep(60) IS NOT NULL",
+    "on a node": "SELECT pg_sleep(60)",
+}
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_statement_that_takes_too_long_is_cancelled(
+    extended: bool, library_cluster: LibraryCluster, tmp_path: Path
+) -> None:
+    cursor = psycopg.Cursor if extended else psycopg.ClientCursor
+    with (
+        running_proxy(library_cluster, tmp_path, statement_timeout_s=0.3) as proxy,
+        proxy.connect(cursor_factory=cursor) as client,
+    ):
+        for sql in SLOW.values():
+            with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+                client.execute(sql.encode())
+            assert client.execute("SELECT count(*) FROM books").fetchone() == (72,)
+
+
+def test_one_that_waits_for_a_connection_too(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    settings = {"statement_timeout_s": 0.3, "pool": PoolSettings(size=1)}
+    with (
+        running_proxy(library_cluster, tmp_path, **settings) as proxy,
+        proxy.connect() as holder,
+        proxy.connect() as waiting,
+    ):
+        holder.execute("BEGIN")
+        holder.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+        with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+            waiting.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+
+
+def test_an_idle_transaction_ends_with_its_session(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, idle_in_transaction_timeout_s=0.5) as proxy,
+        proxy.connect() as idle,
+        proxy.connect() as client,
+    ):
+        client.execute("SELECT 1")
+        idle.execute("BEGIN")
+        idle.execute("UPDATE books SET genre = 'idle' WHERE branch = 'west'")
+        time.sleep(1.5)
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout, match="terminating connection"):
+            idle.execute("SELECT count(*) FROM books")
+        assert idle.closed
+        assert client.execute("UPDATE books SET genre = genre WHERE branch = 'west'").rowcount == 24
+        assert client.execute("SELECT count(*) FROM books WHERE genre = 'idle'").fetchone() == (0,)
+
+
+def test_silent_connections_are_probed(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """/proc tells of a socket's timer: 2 is keepalive."""
+    settings = {"keepalive_s": 1234, "pool": PoolSettings(keepalive_s=2345)}
+    with running_proxy(library_cluster, tmp_path, **settings) as proxy, proxy.connect() as client:
+        client.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+        west = library_cluster.nodes["west-library"].port
+        # Shown once all that was sent is acknowledged.
+        until(lambda: is_probed(proxy.port, 1234), "the client's connection is probed")
+        until(lambda: is_probed(west, 2345), "the node's connection is probed")
+
+
+def is_probed(port: int, idle_s: int) -> bool:
+    return any(found == port and idle_s - 60 < left_s <= idle_s for found, left_s in keepalive_timers())
+
+
+def keepalive_timers() -> list[tuple[int, float]]:
+    """Port (the local one and the remote one in turn) and seconds left of all sockets with that timer."""
+    hertz = os.sysconf("SC_CLK_TCK")
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, _, timer, *_ = line.split()
+        kind, left = timer.split(":")
+        if kind == "02":
+            found += [(port_of(address), int(left, 16) / hertz) for address in (local, remote)]
+    return found
+
+
+def port_of(address: str) -> int:
+    (port,) = struct.unpack("!H", bytes.fromhex(address.rpartition(":")[2]))
+    return int(port)
