@@ -427,7 +427,7 @@ class Extended:
             describe=describe,
             portal=self._new_portal_name() if goes_on else "",
             max_rows=max_rows,
-            once=isinstance(statement.planned.plan, (Declare, Fetch)),  # names of cursors are often new ones
+            once=_is_short_lived(statement),
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:
@@ -693,6 +693,15 @@ class Extended:
 def _in_formats(columns: tuple[Column, ...], formats: tuple[int, ...]) -> tuple[Column, ...]:
     wire.check_result_formats(formats, len(columns))
     return tuple(replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns))
+
+
+def _is_short_lived(statement: Prepared) -> bool:
+    """Names of cursors are often new ones. Unmapped tables may change between two Parses, and a node says so only where
+    it hears them."""
+    plan = statement.planned.plan
+    if isinstance(plan, ToNode):
+        return plan.node is not None and not statement.name
+    return isinstance(plan, (Declare, Fetch))
 
 
 def _tag_of(portal: Portal) -> str:
