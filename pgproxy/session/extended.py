@@ -22,6 +22,7 @@ from pgproxy.planner.plan import (
     Empty,
     Execute,
     Fetch,
+    Plan,
     Planned,
     Scatter,
     Several,
@@ -402,7 +403,7 @@ class Extended:
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
         bind_reply = next((item.reply for item in taken if item.bound is not None), None)
         describe = any(item.described is not None for item in taken)
-        alone = self._client.reader.next_kind == SYNC or isinstance(statement.planned.plan, CopyIn)
+        alone = self._client.reader.next_kind == SYNC or _stands_alone(statement.planned.plan)
         if relay is None and self._transactions.current is None and not alone:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = (
@@ -702,6 +703,11 @@ def _is_short_lived(statement: Prepared) -> bool:
     if isinstance(plan, ToNode):
         return plan.node is not None and not statement.name
     return isinstance(plan, (Declare, Fetch))
+
+
+def _stands_alone(plan: Plan) -> bool:
+    """Not the first of an implicit transaction: DECLARE wants one that others have begun."""
+    return isinstance(plan, CopyIn) or (isinstance(plan, Declare) and not plan.hold)
 
 
 def _tag_of(portal: Portal) -> str:

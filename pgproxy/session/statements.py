@@ -151,7 +151,7 @@ class Statements:
         plan = planned.plan
         self.planned, self.rows = planned, 0
         self.ran = None if isinstance(plan, (Sharded, ToNode)) else self._services.metrics.here
-        if self._transactions.current is not None and not isinstance(plan, TransactionControl):
+        if self._transactions.current is not None and not isinstance(plan, (TransactionControl, Empty)):
             self._transactions.check_alive()
         await self._runners[type(plan)](planned, plan, call)
 
