@@ -303,8 +303,16 @@ class Statements:
     ) -> None:
         self._services.metrics.scatter += 1
         self.ran = self._services.metrics.scattered
-        if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
+        evaluates = any(isinstance(step, Evaluate) for step in scatter.pipeline.steps)
+        as_copy = isinstance(call, QueryAsCopy)
+        if self._transactions.current is not None:
+            if _in_parts(call) or _share_nodes(shards) or (evaluates and not as_copy):
+                await self._by_portals(planned, plan, scatter, shards, call)
+                return
+        elif not as_copy and not self._has_room(shards, evaluates=evaluates):
+            self._transactions.begin_implicit()
             await self._by_portals(planned, plan, scatter, shards, call)
+            await self._transactions.end_implicit()
             return
         arguments = planned.arguments
         if scatter.text.asks_time:
@@ -317,7 +325,7 @@ class Statements:
             for shard in sorted(shards, key=lambda shard: shard.node):
                 connection = await self._transactions.enter(shard.node, plan.effect)
                 legs.append(_Leg(shard, connection))
-            if any(isinstance(step, Evaluate) for step in scatter.pipeline.steps):
+            if evaluates:
                 await extra.connection()
             legs.sort(key=lambda leg: leg.shard.index)
             for leg in legs:
@@ -339,10 +347,19 @@ class Statements:
                 self._end_leg(leg)
             extra.give_back()
 
+    def _has_room(self, shards: list[Shard], *, evaluates: bool) -> bool:
+        """Whether no session can wait for ever: not if there are connections for all that it takes of a node at once.
+        Sessions that hold one and wait for another would wait for each other. In a transaction one will do."""
+        nodes = [shard.node for shard in shards]
+        if evaluates:
+            nodes.append(self._services.any_node())
+        wanted = ((node, nodes.count(node)) for node in set(nodes))
+        return all(count == 1 or self._backends.pools[node].room >= count for node, count in wanted)
+
     async def _by_portals(
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
     ) -> None:
-        """In a transaction, where it stays open for more, or where several shards share a node's one connection."""
+        """In a transaction, where it stays open for more, or where all that is wanted of a node is one connection."""
         rows = await self._portals.open(
             planned,
             scatter.text,
