@@ -665,6 +665,8 @@ class Extended:
         """The rows of what it executes now."""
         if plan.name not in self._statements:
             return Description((), None)
+        if isinstance(self._statements[plan.name].planned.plan, Execute):  # maybe of itself
+            raise Refused("EXECUTE of this kind of statement is not supported", "Say the statement itself.")
         _, description = await self.known(plan.name)
         return Description((), description.columns)
 
