@@ -230,6 +230,7 @@ BOUND: tuple[tuple[str, tuple[bytes | None, ...]], ...] = (
     ("DELETE FROM books WHERE branch = $1 AND isbn = $2 RETURNING book_name", (b"west", b"30")),
 )
 _NAMES, _PORTALS = ("", "", "s", "t"), ("", "", "p", "c")
+_NAMED_PORTALS = ("p", "c")
 _RESULTS: tuple[tuple[int, ...], ...] = ((), (), (), (1,), (0,))
 
 
@@ -246,7 +247,7 @@ class Turn:
         return self.name
 
 
-def _said(sql: str) -> Turn:
+def said(sql: str) -> Turn:
     return Turn(query(sql), 1, f"query({sql!r})")
 
 
@@ -283,8 +284,9 @@ _single = st.one_of(
         st.sampled_from(_RESULTS),
     ),
     st.builds(describe, st.just("S"), st.sampled_from(_NAMES)),
-    st.builds(describe, st.just("P"), st.sampled_from(_PORTALS)),
-    st.builds(execute, st.sampled_from((0, 0, 1, 3)), st.sampled_from(_PORTALS)),
+    # Not the unnamed portal: that of a Query that has failed stays in PostgreSQL, and to run it may end the server.
+    st.builds(describe, st.just("P"), st.sampled_from(_NAMED_PORTALS)),
+    st.builds(execute, st.sampled_from((0, 0, 1, 3)), st.sampled_from(_NAMED_PORTALS)),
     st.builds(close, st.sampled_from("SP"), st.sampled_from(_NAMES)),
     st.just(raw("H", b"")),
 )
@@ -306,9 +308,9 @@ _extended = st.lists(_usual | _named | _single.map(lambda step: [step]), min_siz
     lambda groups: _of_steps([*(step for group in groups for step in group), SYNC])
 )
 TURNS = st.one_of(
-    _sql.map(_said),
-    _sql.map(_said),
-    st.lists(_sql, min_size=2, max_size=4).map(lambda several: _said("; ".join(several))),
+    _sql.map(said),
+    _sql.map(said),
+    st.lists(_sql, min_size=2, max_size=4).map(lambda several: said("; ".join(several))),
     _extended,
     _extended,
     st.builds(_copied, st.sampled_from(COPY_IN), st.just(frame("c")), st.integers(0, 40)),
@@ -346,9 +348,9 @@ _NOT_TOLD = tuple(f"{what} can only be used in transaction blocks" for what in (
 
 def same_order(answer: list[Shown]) -> list[Shown]:
     """A setting of a transaction that no node has joined yet is reported when one does; a COPY whose rows
-    cannot be stored is agreed to all the same."""
+    cannot be stored is agreed to all the same; of rows of several shards the first of which fails nothing is told."""
     told = [one for one in answer if one[0] != "S" and not (one[0] == "N" and one[1]["M"] in _NOT_TOLD)]
-    return [one for one, after in zip(told, [*told[1:], ("",)], strict=True) if (one[0], after[0]) != ("G", "E")]
+    return [one for one, after in zip(told, [*told[1:], ("",)], strict=True) if one[0] not in "GT" or after[0] != "E"]
 
 
 def _logical(found: re.Match[str]) -> str:

@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 
-from tests.differential.conversation import CONVERSATIONS, LAST_ISBN, TABLE, Talker, Turn, _said, is_refused
+from tests.differential.conversation import CONVERSATIONS, LAST_ISBN, TABLE, Talker, Turn, is_refused, said
 from tests.extended_client import Shown
 from tests.fix_nodes import ReferencePostgres
 from tests.fix_proxy import RunningProxy
 
-_CLEAN_UP = _said("ROLLBACK"), _said("DISCARD ALL")
+_CLEAN_UP = said("ROLLBACK"), said("DISCARD ALL")
 
 
 @pytest.fixture(scope="module")
