@@ -15,6 +15,8 @@ from typing import TextIO
 
 FACTS = ("client", "node", "sqlstate", "statement")
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# What clients say stands in lines, and must not begin lines of its own.
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _PASSWORD = re.compile(r"(password\s+)(E?'(?:[^'\\]|''|\\.)*')", re.IGNORECASE)
 
 
@@ -32,7 +34,7 @@ class HumanFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         said = super().formatMessage(record)
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
-        return f"{said} ({facts})" if facts else said
+        return (f"{said} ({facts})" if facts else said).translate(_CONTROLS)
 
 
 class JsonFormatter(logging.Formatter):

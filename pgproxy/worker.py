@@ -59,6 +59,7 @@ DESCRIPTIONS_REMEMBERED = 5_000
 SLOW_REMEMBERED = 100
 LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
 _NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
+_THE_CLIENTS_OWN = frozenset({"57014", "08P01"})  # it has cancelled, or broken the protocol
 CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
@@ -304,7 +305,7 @@ class Worker:
         """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
         refused = error.sqlstate[:2] == "28"  # a log-in, which is logged where it was refused
         ours = (error.severity == "FATAL" and not refused) or (
-            error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate != "57014"  # a cancel is its own wish
+            error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate not in _THE_CLIENTS_OWN
         )
         if not ours and self._logged == "none":
             return

@@ -125,3 +125,8 @@ def test_errors_of_a_dead_node(own_cluster: LibraryCluster, tmp_path: Path) -> N
         assert 1 <= len(errors) < 50
         assert {line["node"] for line in errors} == {"west-library"}
         assert all(line["level"] == "warning" and line["client"] for line in errors)
+
+
+def test_what_a_client_says_begins_no_line() -> None:
+    line = HumanFormatter("%(message)s").format(_record(client="x\nFAKE \x1b[31m"))
+    assert line == 'said "é" (client=x\\nFAKE \\x1b[31m)'

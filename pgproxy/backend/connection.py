@@ -54,6 +54,10 @@ class AnswerReceiver(Protocol):
         ...
 
 
+_REPORTED_STYLE = ("TimeZone", "DateStyle", "IntervalStyle")
+_OTHER_STYLE = ("array_nulls", "lc_monetary", "timezone_abbreviations", "xmloption")
+
+
 class BackendConnection(asyncio.Protocol):
     """The proxy's side of one connection to a node.
 
@@ -89,7 +93,7 @@ class BackendConnection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._receiver: AnswerReceiver | None = None
         self._replies = b""
-        self.prepared = PreparedStatements()
+        self.prepared = PreparedStatements(self._reading_style)
         self._waiting = Reassembler()
         self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
@@ -155,6 +159,11 @@ class BackendConnection(asyncio.Protocol):
     def pid(self) -> int | None:
         """The node's process, if it is known."""
         return None if self._key is None else self._key[0]
+
+    def _reading_style(self) -> tuple[str | None, ...]:
+        """The settings by which the node reads constants: the first ones it reports, also when SET LOCAL sets them."""
+        reported = [self.parameters.get(name) for name in _REPORTED_STYLE]
+        return (*reported, *(self.applied.get(name) for name in _OTHER_STYLE))
 
     @property
     def failure(self) -> ProxyError:

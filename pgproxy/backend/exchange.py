@@ -112,7 +112,7 @@ class Exchange:
         self.suspended = False  # the portal has more rows than were asked for
         self.bound = False  # BindComplete has come
         self.parameter_types: tuple[int, ...] = ()
-        self.prepared_as: tuple[str, tuple[int, ...]] | None = None  # the connection's key for the statement
+        self.prepared_as: tuple[str, tuple[int, ...], tuple[str | None, ...]] | None = None  # the connection's key
         self.tag: str | None = None
         self.error: ProxyError | None = None
         self.finished = False

@@ -124,6 +124,13 @@ class NodePool:
         return len(self._queue)
 
     @property
+    def room(self) -> int:
+        """How many connections may be had without waiting for those who have one."""
+        if self._queue:
+            return 0
+        return len(self._idle) + max(0, self.settings.size - len(self._all) - self._connecting)
+
+    @property
     def oldest_wait_s(self) -> float | None:
         """How long the first in the queue has waited, None when nobody waits."""
         return self._loop.time() - self._queue[0].queued_at if self._queue else None

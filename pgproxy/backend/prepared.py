@@ -1,22 +1,30 @@
 """Which statements are prepared on one connection, and the messages that run one there.
 
 A statement is prepared under a name of ours when it comes a second time, or at once when the client has named
-it; until then it is the unnamed one. Clients share what is prepared: the key is the text and the types.
+it; until then it is the unnamed one. Clients share what is prepared: the key is the text, the types, and how the
+constants of the text were read (`'01/02/2020'` becomes a date when it is parsed, by the DateStyle of that moment).
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pgproxy.wire import extended
 from pgproxy.wire.messages import sync
 
-Key = tuple[str, tuple[int, ...]]
+Style = tuple[str | None, ...]
+Key = tuple[str, tuple[int, ...], Style]
 
 MOST_PREPARED = 200
 MOST_SEEN = 1_000
 _UNNAMED = b"\0\0"
+_NO_CONSTANTS: Style = ()
+_CONSTANT = re.compile(r"'|\$(?!\d)")
+# A backslash may hide such a word.
+_CLOCK_WORD = re.compile(r"\\|(?<![^\W\d_])(?:now|today|tomorrow|yesterday)(?![^\W\d_]|\s*\()", re.IGNORECASE)
 LONGEST_PREPARED = 64 * 1024  # characters: longer texts are parsed each time, rather than held for each connection
 
 
@@ -67,8 +75,12 @@ class Opening:
 
 @dataclass(slots=True)
 class PreparedStatements:
-    """Bounded: the least recently used statement is closed on the node with the next one that is sent."""
+    """Bounded: the least recently used statement is closed on the node with the next one that is sent.
 
+    `style` tells the settings by which the node reads constants now.
+    """
+
+    style: Callable[[], Style] = tuple
     _known: OrderedDict[Key, Opening] = field(default_factory=OrderedDict)
     _seen: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes: two alike merely prepare too early
     _to_close: list[bytes] = field(default_factory=list)  # Close messages that go with the next statement
@@ -76,12 +88,15 @@ class PreparedStatements:
 
     def open(self, sql: str, types: tuple[int, ...], *, lasting: bool) -> Opening:
         """What must be said before a Bind of this statement; afterwards it counts as prepared (see `forget`)."""
-        key = (sql, types)
+        key = (sql, types, _NO_CONSTANTS)
         known = self._known.get(key)
+        if known is None and _CONSTANT.search(sql) is not None:
+            key = (sql, types, self.style())
+            known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             return known if not self._to_close else self._opening(known.names, key, b"")
-        if len(sql) > LONGEST_PREPARED:
+        if len(sql) > LONGEST_PREPARED or (key[2] is not _NO_CONSTANTS and _CLOCK_WORD.search(sql) is not None):
             return self._opening(_UNNAMED, None, extended.parse_message("", sql, types))
         if lasting or hash(key) in self._seen:
             names = self._prepare(key)
@@ -92,7 +107,7 @@ class PreparedStatements:
     def messages_for(self, bound: BoundStatement) -> Batch:
         """What runs this statement; afterwards it counts as prepared (see `forget`)."""
         if bound.renewed:
-            self.forget((bound.sql, bound.types))
+            self._forget_all(bound.sql, bound.types)
         opening = self._unnamed(bound) if bound.once else self.open(bound.sql, bound.types, lasting=bound.lasting)
         name = opening.names[1:-1].decode()
         parts = [
@@ -114,6 +129,10 @@ class PreparedStatements:
         known = self._known.pop(key, None)
         if known is not None:
             self._to_close.append(extended.close_statement(known.names[1:-1].decode()))
+
+    def _forget_all(self, sql: str, types: tuple[int, ...]) -> None:
+        for style in {_NO_CONSTANTS, self.style()}:
+            self.forget((sql, types, style))
 
     def close_again(self, opening: Opening) -> None:
         """The node has skipped these messages."""

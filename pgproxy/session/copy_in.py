@@ -191,7 +191,7 @@ class CopyIntoShards:
                 _, error = self._translated(error)
                 if position is not None:
                     error.position = client_position(position, self._plan.text, leg.shard, self._arguments)
-            raise error or ProxyError("XX000", "a node did not begin the COPY")
+            raise error or ProxyError("08006", "a node did not begin the COPY")
         if wire.response_columns(exchange.copy_response) != self._plan.columns:
             raise Refused(
                 f'"{self._table}" has columns that COPY leaves out or that the proxy does not know',

@@ -65,7 +65,7 @@ class CopyOutOfShards:
             while exchange.copy_response is None and not exchange.finished:
                 await client.wait()
             if exchange.copy_response is None:
-                raise exchange.error or ProxyError("XX000", "a node did not begin the COPY")
+                raise exchange.error or ProxyError("08006", "a node did not begin the COPY")
         responses = {exchange.copy_response for exchange in exchanges}
         if len(responses) > 1:
             raise Refused("the shards do not have the same columns", "Name the columns that you need.")

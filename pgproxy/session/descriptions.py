@@ -71,7 +71,8 @@ class Descriptions:
             sql = sql_for(template, None, statement.planned.arguments)
         key = (sql, statement.types, tuple(self._backends.settings.items()), self._backends.node_user)
         current = self._transactions.current
-        shared = current is None and not self._backends.pins  # its temporary tables are nobody else's
+        # A session's temporary tables are nobody else's; unmapped tables may have changed since.
+        shared = current is None and not self._backends.pins and not (isinstance(inner, ToNode) and inner.node)
         known = self._services.descriptions.get(key) if shared else None
         if known is not None:
             return known

@@ -22,6 +22,7 @@ from pgproxy.planner.plan import (
     Empty,
     Execute,
     Fetch,
+    Plan,
     Planned,
     Scatter,
     Several,
@@ -402,7 +403,7 @@ class Extended:
         parse_reply = next((item.reply for item in taken if item.parsed is not None), None)
         bind_reply = next((item.reply for item in taken if item.bound is not None), None)
         describe = any(item.described is not None for item in taken)
-        alone = self._client.reader.next_kind == SYNC or isinstance(statement.planned.plan, CopyIn)
+        alone = self._client.reader.next_kind == SYNC or _stands_alone(statement.planned.plan)
         if relay is None and self._transactions.current is None and not alone:
             self._transactions.begin_implicit()  # more may follow before Sync, and all of it is one transaction
         goes_on = (
@@ -427,7 +428,7 @@ class Extended:
             describe=describe,
             portal=self._new_portal_name() if goes_on else "",
             max_rows=max_rows,
-            once=isinstance(statement.planned.plan, (Declare, Fetch)),  # names of cursors are often new ones
+            once=_is_short_lived(statement),
         )
         call = BoundCall(bound, parse_reply, bind_reply, self._client.send)
         try:
@@ -664,6 +665,8 @@ class Extended:
         """The rows of what it executes now."""
         if plan.name not in self._statements:
             return Description((), None)
+        if isinstance(self._statements[plan.name].planned.plan, Execute):  # maybe of itself
+            raise Refused("EXECUTE of this kind of statement is not supported", "Say the statement itself.")
         _, description = await self.known(plan.name)
         return Description((), description.columns)
 
@@ -693,6 +696,20 @@ class Extended:
 def _in_formats(columns: tuple[Column, ...], formats: tuple[int, ...]) -> tuple[Column, ...]:
     wire.check_result_formats(formats, len(columns))
     return tuple(replace(column, format=wire.format_at(formats, at)) for at, column in enumerate(columns))
+
+
+def _is_short_lived(statement: Prepared) -> bool:
+    """Names of cursors are often new ones. Unmapped tables may change between two Parses, and a node says so only where
+    it hears them."""
+    plan = statement.planned.plan
+    if isinstance(plan, ToNode):
+        return plan.node is not None and not statement.name
+    return isinstance(plan, (Declare, Fetch))
+
+
+def _stands_alone(plan: Plan) -> bool:
+    """Not the first of an implicit transaction: DECLARE wants one that others have begun."""
+    return isinstance(plan, CopyIn) or (isinstance(plan, Declare) and not plan.hold)
 
 
 def _tag_of(portal: Portal) -> str:

@@ -71,7 +71,7 @@ class SqlPrepared:
     async def execute(self, _planned: Planned, plan: Execute, call: Call) -> None:
         statement, description = await self._extended.known(plan.name)
         types = description.parameter_types
-        if len(plan.values) != len(types):
+        if types and len(plan.values) != len(types):  # of a statement without parameters PostgreSQL ignores them
             raise ProxyError(
                 "42601",
                 f'wrong number of parameters for prepared statement "{plan.name}"',
@@ -79,7 +79,7 @@ class SqlPrepared:
             )
         if not isinstance(statement.planned.plan, (Sharded, ToNode)):
             raise Refused("EXECUTE of this kind of statement is not supported", "Say the statement itself.")
-        values = _as_written(plan.values, types)
+        values = _as_written(plan.values, types) if types else ()
         if values is None:
             values = await self._computed(plan, types)
         # The types that a node has inferred, so that none is left open.

@@ -175,7 +175,7 @@ class Statements:
         plan = planned.plan
         self.planned, self.rows = planned, 0
         self.ran = None if isinstance(plan, (Sharded, ToNode)) else self._services.metrics.here
-        if self._transactions.current is not None and not isinstance(plan, TransactionControl):
+        if self._transactions.current is not None and not isinstance(plan, (TransactionControl, Empty)):
             self._transactions.check_alive()
         self._backends.elsewhere.begin()
         try:
@@ -368,11 +368,19 @@ class Statements:
     ) -> None:
         self._services.metrics.scatter += 1
         self.ran = self._services.metrics.scattered
-        if self._transactions.current is not None and self._transactions.on_one_gateway and not _in_parts(call):
-            await self._in_turn(planned, plan, scatter, shards, call)
-            return
-        if self._transactions.current is not None and (_in_parts(call) or _share_nodes(shards)):
+        evaluates = any(isinstance(step, Evaluate) for step in scatter.pipeline.steps)
+        as_copy = isinstance(call, QueryAsCopy)
+        if self._transactions.current is not None:
+            if self._transactions.on_one_gateway and not _in_parts(call):
+                await self._in_turn(planned, plan, scatter, shards, call)
+                return
+            if _in_parts(call) or _share_nodes(shards) or (evaluates and not as_copy):
+                await self._by_portals(planned, plan, scatter, shards, call)
+                return
+        elif not as_copy and not self._backends.interchangeable and not self._has_room(shards, evaluates=evaluates):
+            self._transactions.begin_implicit()
             await self._by_portals(planned, plan, scatter, shards, call)
+            await self._transactions.end_implicit()
             return
         if scatter.text.asks_time:
             planned = replace(planned, arguments=replace(planned.arguments, now=now()))
@@ -452,10 +460,20 @@ class Statements:
             self._transactions.leave(connection)
             extra.give_back()
 
+    def _has_room(self, shards: list[Shard], *, evaluates: bool) -> bool:
+        """Whether no session can wait for ever: not if there are connections for all that it takes of a node at once.
+        Sessions that hold one and wait for another would wait for each other. In a transaction one will do."""
+        nodes = [shard.node for shard in shards]
+        if evaluates:
+            nodes.append(self._services.any_node())
+        wanted = ((node, nodes.count(node)) for node in set(nodes))
+        pools = self._backends.pools
+        return all(count == 1 or (node in pools and pools[node].room >= count) for node, count in wanted)
+
     async def _by_portals(
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call
     ) -> None:
-        """In a transaction, where it stays open for more, or where several shards share a node's one connection."""
+        """In a transaction, where it stays open for more, or where all that is wanted of a node is one connection."""
         rows = await self._portals.open(
             planned,
             scatter.text,

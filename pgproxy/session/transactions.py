@@ -168,18 +168,24 @@ class Transactions:
             await self._make_explicit(current, plan)
         else:
             self._warn("25001", "there is already a transaction in progress")
+            await self._set_modes(current, plan)  # its modes hold all the same
         return "BEGIN" if plan.text.lstrip()[:5].upper() == "BEGIN" else "START TRANSACTION"
 
     async def _make_explicit(self, current: Transaction, plan: TransactionControl) -> None:
         """BEGIN among the statements of one Query: what these have done so far is part of the transaction."""
-        modes = _BEGIN.sub("", plan.text, count=1)
         if not current.joined:
             current.begin = plan.text
             current.strict = current.strict or is_strict_isolation(plan.isolation)
-        elif modes:
+        else:
+            await self._set_modes(current, plan)
+        current.implicit = False
+
+    async def _set_modes(self, current: Transaction, plan: TransactionControl) -> None:
+        """What BEGIN says of isolation and the like, in a transaction that has begun."""
+        modes = _BEGIN.sub("", plan.text, count=1)
+        if modes:
             await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {modes}")
             current.note_mode(f"SET TRANSACTION {modes}")
-        current.implicit = False
 
     async def _commit(self, plan: TransactionControl) -> str:
         current = self.current

@@ -98,7 +98,7 @@ def test_a_statement_is_prepared_the_second_time() -> None:
     assert second.data == x.parse_message("pgproxy_1", "SELECT 1", ())
     assert second.replies == x.parse_complete()
     assert (third.names, third.data, third.replies, third.parses) == (b"\0pgproxy_1\0", b"", b"", False)
-    assert third.key == second.key == ("SELECT 1", ())
+    assert third.key == second.key == ("SELECT 1", (), ())
 
 
 def test_the_least_recently_used_is_closed_with_the_next() -> None:

@@ -55,6 +55,8 @@ def sharded(subject: Subject) -> Table:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("differential", "comparing the proxy with one PostgreSQL")
     group.addoption("--statements", type=int, default=2_000, help="how many statements to generate (default: 2000)")
+    group.addoption("--conversations", type=int, default=60, help="how many random conversations (default: 60)")
+    group.addoption("--conversation-luck", action="store_true", help="not the same random conversations every time")
     group.addoption("--seed", type=int, default=1, help="seed of the statements and of the data (default: 1)")
 
 

@@ -84,6 +84,11 @@ def test_a_node_that_breaks_the_protocol(sql: str, broken: bytes) -> None:
     assert errors(heard) == ["08006"]
 
 
+@pytest.mark.parametrize("sql", ["COPY books FROM STDIN", "COPY books TO STDOUT"])
+def test_a_node_that_answers_a_copy_with_something_else(sql: str) -> None:
+    assert errors(told(lambda text: ANSWER, query(sql))) == ["08006"]
+
+
 def test_one_ready_for_query_too_many_ends_the_connection() -> None:
     """Taken for the next statement's, it would put all answers in the wrong place."""
     twice = ANSWER + messages.ready_for_query(b"I")

@@ -250,3 +250,21 @@ def test_a_client_has_a_limit(shared_proxy: RunningProxy) -> None:
         for steps in ([simple("PREPARE last AS SELECT 1")], [parse("SELECT 1", "last"), SYNC]):
             assert converse(client, steps)[0][0][1]["C"] == "53400"
         assert client.query("DEALLOCATE p5; PREPARE last AS SELECT 1; EXECUTE last")[-2].text == "SELECT 1"
+
+
+def test_execute_of_itself_is_refused(shared_proxy: RunningProxy) -> None:
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        of_itself = [parse("EXECUTE s", "s"), bind(name="s"), describe(), execute(), SYNC]
+        answers = converse(client, [*of_itself, *once("SELECT 1")])
+    assert [[shown[1]["C"] for shown in answer if shown[0] == "E"] for answer in answers] == [["0A000"], []]
+
+
+def test_surplus_arguments_of_a_statement_without_parameters(
+    shared_proxy: RunningProxy, reference_pg: ReferencePostgres
+) -> None:
+    steps = [simple("PREPARE s AS SELECT 1 AS one"), simple("EXECUTE s('west', 1/0)"), simple("EXECUTE s")]
+    answers = []
+    for conninfo in (shared_proxy.conninfo, reference_pg.conninfo):
+        with RawClient.logged_in(conninfo) as client:
+            answers.append(converse(client, steps))
+    assert answers[0] == answers[1]

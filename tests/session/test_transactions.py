@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.activity import await_nothing_open
-from tests.fix_nodes import LibraryCluster
+from tests.fix_nodes import LibraryCluster, ReferencePostgres
 from tests.fix_proxy import RunningProxy
 from tests.raw_client import Message, RawClient
 from tests.session.conftest import Converse
@@ -217,3 +217,27 @@ def test_transactions_over_a_lost_connection(client: RawClient, library_cluster:
     assert status == "E"
     assert client.query("COMMIT")[0].text == "ROLLBACK"
     assert found(client) == []
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("BEGIN", "BEGIN READ ONLY", "DELETE FROM books WHERE branch = 'west' AND isbn = 1"),
+        (
+            "BEGIN",
+            "SELECT count(*) FROM books",
+            "BEGIN READ ONLY",
+            "DELETE FROM books WHERE branch = 'west' AND isbn = 1",
+        ),
+        ("BEGIN", "SELECT count(*) FROM books", "BEGIN ISOLATION LEVEL SERIALIZABLE", "SELECT 1"),
+        ("BEGIN", "BEGIN ISOLATION LEVEL SERIALIZABLE", "SHOW transaction_isolation"),
+    ],
+)
+def test_a_second_begin_warns_and_sets_its_modes(
+    statements: tuple[str, ...], shared_proxy: RunningProxy, reference_pg: ReferencePostgres
+) -> None:
+    answers = []
+    for conninfo in (shared_proxy.conninfo, reference_pg.conninfo):
+        with RawClient.logged_in(conninfo) as client:
+            answers.append([[message.shown() for message in client.query(sql)] for sql in (*statements, "ROLLBACK")])
+    assert answers[0] == answers[1]
