@@ -18,7 +18,6 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.planner.planner import Planner
 from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
-from pgproxy.session.client import Client
 from pgproxy.wire import extended, messages
 from pgproxy.wire.rows import Column, data_row, row_description
 from pgproxy.worker import Worker
@@ -123,7 +122,10 @@ async def measure(mode: str, statements: int) -> float:
     client.data_received(messages.startup_message({"user": "user", "database": "db"}))
     message, before, answer = _MODES[mode]
     sent = [message(random.randint(1, _KEYS)) for _ in range(_DRAWN)]
-    _warm_up(client, node, before, sent[0])
+    if before:
+        client.data_received(before)
+        described = extended.parameter_description((_INT4,)) + _ROW_DESCRIPTION
+        node.data_received(extended.parse_complete() + described + messages.ready_for_query(b"I"))
     least = float("inf")
     for _ in range(_ROUNDS):
         written = transport.written
@@ -136,14 +138,6 @@ async def measure(mode: str, statements: int) -> float:
     client.connection_lost(None)
     await worker.stop()
     return least
-
-
-def _warm_up(client: Client, node: BackendConnection, before: bytes, message: bytes) -> None:
-    """Until the node has the statement prepared, if it is to be. What it answers says what it was asked."""
-    if before:
-        client.data_received(before)
-        described = extended.parameter_description((_INT4,)) + _ROW_DESCRIPTION
-        node.data_received(extended.parse_complete() + described + messages.ready_for_query(b"I"))
 
 
 def main() -> None:

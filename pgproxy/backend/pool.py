@@ -181,8 +181,7 @@ class NodePool:
             self._idle.append(connection)
 
     def take_back(self, connection: BackendConnection) -> None:
-        """`release` for a connection whose statement was answered whole, so that nothing runs and no transaction is open
-        there: every statement's usual way."""
+        """`release` for a connection whose statement was answered whole: nothing runs there, no transaction is open."""
         if self._queue or connection.closed or connection.expired or connection.cancels_running:
             self.release(connection)
         else:
