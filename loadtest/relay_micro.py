@@ -1,34 +1,62 @@
-"""What a routed statement costs the proxy alone: µs of CPU from the client's Query to its answer.
+"""What a routed statement costs the proxy alone: µs of CPU from the client's message to its answer.
 
 `python -m loadtest.relay_micro [statements]`. No server and no sockets: a client and a node of memory on both sides of
 a real session, planner and pool. The floor of what `make bench` measures, and finer than it where two versions differ
-by little.
+by little. Keys are drawn from as many as there, so that nothing that remembers them helps more than it does there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.planner.planner import Planner
 from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
 from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
-from pgproxy.wire import messages
+from pgproxy.wire import extended, messages
 from pgproxy.wire.rows import Column, data_row, row_description
 from pgproxy.worker import Worker
 
 _ROUNDS = 15
 _INT4 = 23
-_ANSWER = (
-    row_description([Column("abalance", type_oid=_INT4, type_size=4)])
-    + data_row([b"12345"])
-    + messages.command_complete("SELECT 1")
-    + messages.ready_for_query(b"I")
-)
-_QUERIES = [messages.query(f"SELECT abalance FROM pgbench_accounts WHERE aid = {aid};") for aid in range(1000)]
+_KEYS = 100_000
+_DRAWN = 20_000
+_ROW = data_row([b"12345"]) + messages.command_complete("SELECT 1") + messages.ready_for_query(b"I")
+_ROW_DESCRIPTION = row_description([Column("abalance", type_oid=_INT4, type_size=4)])
+_ANSWER = _ROW_DESCRIPTION + _ROW
+_BOUND_ANSWER = extended.bind_complete() + _ANSWER
+_SQL = "SELECT abalance FROM pgbench_accounts WHERE aid = "
+_PREPARE = extended.parse_message("P0", f"{_SQL}$1;", ()) + messages.sync()
+
+
+def _simple(aid: int) -> bytes:
+    return messages.query(f"{_SQL}{aid};")
+
+
+def _extended(aid: int) -> bytes:
+    return extended.parse_message("", f"{_SQL}$1;", ()) + _bound("", aid)
+
+
+def _prepared(aid: int) -> bytes:
+    return _bound("P0", aid)
+
+
+def _bound(name: str, aid: int) -> bytes:
+    bind = extended.bind_message("", name, (), (b"%d" % aid,), ())
+    return bind + extended.describe_portal("") + extended.execute_message("", 0) + messages.sync()
+
+
+# What pgbench -M sends, and what the node answers once it has prepared the statement.
+_MODES: dict[str, tuple[Callable[[int], bytes], bytes, bytes]] = {
+    "simple": (_simple, b"", _ANSWER),
+    "extended": (_extended, b"", _BOUND_ANSWER),
+    "prepared": (_prepared, _PREPARE, _BOUND_ANSWER),
+}
 
 
 class Memory(asyncio.Transport):
@@ -51,8 +79,12 @@ class Memory(asyncio.Transport):
 
 
 def _worker(loop: asyncio.AbstractEventLoop) -> Worker:
-    shard = Shard(0, "pgbench_accounts_0", "one")
-    table = Table("pgbench_accounts", "public", "aid", Method.HASH, (shard,))
+    bounds = [None, str(_KEYS + 1), str(2 * _KEYS + 1), None]
+    shards = tuple(
+        Shard(index, f"pgbench_accounts_{index}", "one", lower=bounds[index], upper=bounds[index + 1])
+        for index in range(3)
+    )
+    table = Table("pgbench_accounts", "public", "aid", Method.RANGE, shards)
     shard_map = ShardMap(
         ProxySettings(),
         ClusterSettings("micro", Engine.POSTGRESQL, "db", "user"),
@@ -64,7 +96,7 @@ def _worker(loop: asyncio.AbstractEventLoop) -> Worker:
     facts = CatalogFacts(Engine.POSTGRESQL, 180000, {table.name: TableFacts(table.name, columns)})
     worker = Worker(shard_map, loop)
     worker._planner = Planner(shard_map, facts, cache_size=100)
-    worker.remember_start_up({}, {})
+    worker.remember_start_up("", {}, {})
     return worker
 
 
@@ -79,7 +111,7 @@ def _node(worker: Worker, loop: asyncio.AbstractEventLoop) -> BackendConnection:
     return connection
 
 
-async def measure(statements: int) -> float:
+async def measure(mode: str, statements: int) -> float:
     """The least µs of CPU for one statement, of some rounds."""
     loop = asyncio.get_running_loop()
     worker = _worker(loop)
@@ -88,15 +120,21 @@ async def measure(statements: int) -> float:
     transport = Memory()
     client.connection_made(transport)
     client.data_received(messages.startup_message({"user": "user", "database": "db"}))
+    message, before, answer = _MODES[mode]
+    sent = [message(random.randint(1, _KEYS)) for _ in range(_DRAWN)]
+    if before:
+        client.data_received(before)
+        described = extended.parameter_description((_INT4,)) + _ROW_DESCRIPTION
+        node.data_received(extended.parse_complete() + described + messages.ready_for_query(b"I"))
     least = float("inf")
     for _ in range(_ROUNDS):
-        before = transport.written
+        written = transport.written
         began = time.process_time()
         for number in range(statements):
-            client.data_received(_QUERIES[number % 1000])
-            node.data_received(_ANSWER)
+            client.data_received(sent[number % _DRAWN])
+            node.data_received(answer)
         least = min(least, (time.process_time() - began) / statements * 1e6)
-        assert transport.written - before == statements, "each statement was answered"
+        assert transport.written - written == statements, "each statement was answered"
     client.connection_lost(None)
     await worker.stop()
     return least
@@ -106,7 +144,8 @@ def main() -> None:
     import uvloop
 
     statements = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    print(f"routed simple Query: {uvloop.run(measure(statements)):.2f} µs of CPU each")
+    for mode in _MODES:
+        print(f"routed, {mode}: {uvloop.run(measure(mode, statements)):.2f} µs of CPU each")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,14 @@ class NodePool:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 
+    def take_back(self, connection: BackendConnection) -> None:
+        """`release` for a connection whose statement was answered whole: nothing runs there, no transaction is open."""
+        if self._queue or connection.closed or connection.expired or connection.cancels_running:
+            self.release(connection)
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+
     def pin(self) -> None:
         """A session is to keep its connection until `unpin`. Raises 53300 when too few would be left for the others."""
         if self.pinned >= max(self.settings.size - 1, 1):

@@ -102,10 +102,11 @@ class KeyType:
 
     def parse_literal(self, source: str) -> Parsed:
         """The value of a constant as it stands in a statement; NULL for NULL, UNKNOWN when in doubt."""
-        if source[:1] == "'":
+        first = source[:1]
+        if first == "'":
             text = literals.unquote(source)
             return UNKNOWN if text is None else self.parse_text(text)
-        if source.upper() == "NULL":
+        if first in "nN" and source.upper() == "NULL":
             return NULL
         return self.parse_bare(source)
 
@@ -136,3 +137,4 @@ _ALL = (
 
 KEY_TYPES = {key_type.oid: key_type for key_type in _ALL}
 TEXT_OIDS = frozenset({25, 1043})
+WIDE_INTEGER_OIDS = frozenset({20, 23})  # those that hold any number of nine digits

@@ -46,6 +46,7 @@ _CAST_NAMES = {
 }
 _PLAIN_ARRAY = re.compile(r"'\{([\w.+-]+(?:,[\w.+-]+)*)\}'", re.ASCII)
 _REMEMBERED_LITERALS = 4096
+_SHORT_INTEGER = re.compile(r"(')?(0|[1-9][0-9]{0,8})(?(1)')", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +199,11 @@ class _Reader:
         return _Constraint(self._equal_to(literal), f"{self._key.column.name} = {self._source.shown(literal)}")
 
     def _equal_to(self, literal: int) -> _Choose:
-        """The hot path: one dictionary look-up for a constant that was seen before."""
+        """The hot path. Where hashing or reading costs more than a look-up, constants seen before are remembered."""
         parse, shards_of_equal = self._placement.key_type.parse_literal, self._placement.shards_of_equal
         seen = self._seen
+        if self._placement.is_cheap:
+            return self._equal_to_integer(literal)
 
         def choose(literals: _Literals) -> Shards:
             text = literals[literal]
@@ -210,6 +213,17 @@ class _Reader:
                 if len(seen) < _REMEMBERED_LITERALS and len(text) < 64:
                     seen[text] = shards
             return shards
+
+        return choose
+
+    def _equal_to_integer(self, literal: int) -> _Choose:
+        """Integers of few digits, bare or in quotes, are what `parse_literal` reads them to be; it gets all others."""
+        parse, shards_of_equal = self._placement.key_type.parse_literal, self._placement.shards_of_equal
+
+        def choose(literals: _Literals) -> Shards:
+            text = literals[literal]
+            found = _SHORT_INTEGER(text)
+            return shards_of_equal(parse(text) if found is None else int(found[2]))
 
         return choose
 

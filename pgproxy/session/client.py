@@ -54,6 +54,7 @@ class Client(asyncio.Protocol):
         self.in_process = False  # no connection from outside: the proxy's own HTTP side, which has asked for its token
         self.tls: ClientTls | None = None  # not encrypted
         self.shortcut: Callable[[bytes], bool] | None = None  # takes what came if it can, while nothing else waits
+        self.disturbed = False  # since its statement began: more input, its end, or answers that do not go out
         self._converse = converse
         self._conversation: Coroutine[Any, Any, None] | None = None
         self._stepping = False
@@ -159,7 +160,7 @@ class Client(asyncio.Protocol):
     def write_through(self, data: bytes) -> None:
         """Write a whole answer at once; nothing waits to be flushed before it."""
         if not self.gone:
-            cast(asyncio.Transport, self._transport).write(data)
+            self._transport.write(data)  # type: ignore[union-attr]  # a cast would be a call on every statement's way
 
     @property
     def slow(self) -> bool:
@@ -200,6 +201,7 @@ class Client(asyncio.Protocol):
         shortcut = self.shortcut
         if shortcut is not None and shortcut(data):
             return
+        self.disturbed = True
         if self.started:
             self.reader.feed(data)
             self.wake()
@@ -217,7 +219,7 @@ class Client(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if not self.ended:
-            self.ended = True
+            self.ended = self.disturbed = True
             self.wake()
             watch(cast(asyncio.Transport, self._transport), lambda: self.gone, self._vanished)
         return True  # like PostgreSQL, which sees the end when it reads the next message: the answer is still sent
@@ -232,7 +234,7 @@ class Client(asyncio.Protocol):
         self.wake()
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self._paused = self.disturbed = True
 
     def resume_writing(self) -> None:
         self._paused = False

@@ -140,7 +140,7 @@ class Relay:
         self.active = False
         self.connection = None
         del self._backends.held[connection]
-        self.pool.release(connection)
+        self.pool.take_back(connection)
         self.on_answered(answer)
 
     def handed_over(self, exchange: Exchange) -> None:
@@ -159,7 +159,9 @@ class Relay:
     def _send(self, connection: BackendConnection) -> None:
         self.connection = connection
         self._backends.held[connection] = self.pool
-        if connection.applied is self._backends.settings or connection.applied == self._backends.settings:
+        settings = self._backends.settings
+        if connection.applied is settings or connection.applied == settings:
+            connection.applied = settings  # the same object: the next comparison is cheap
             if self.routed is None:
                 connection.relay(query(sql_for(self.plan.route, self.shard, self.arguments)), self)
             else:

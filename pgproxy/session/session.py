@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _LENGTH = Struct("!I").unpack_from
 MESSAGES_IN_A_ROW = 50
+_SHORTEST_QUERY = 6  # an empty text
 _UNNAMED = Identity("", "", "", admin=False)
 
 
@@ -246,8 +247,8 @@ class Session:
         kind = data[0]
         if kind != messages.QUERY:
             return kind in SEQUENCE_STARTS and self._take_sequence(data)
-        if not _is_whole(data) or data.find(0, 5) != end - 1:
-            return False
+        if end < _SHORTEST_QUERY or _LENGTH(data, 1)[0] != end - 1 or data.find(0, 5) != end - 1:
+            return False  # not one whole message with one text
         services = self._services
         started_at = monotonic()
         try:
@@ -301,7 +302,9 @@ class Session:
         return True
 
     def _begin_relay(self, started_at: float) -> None:
-        self.client.shortcut = None
+        client = self.client
+        client.shortcut = None
+        client.disturbed = False
         self.backends.begin_statement()
         self.statements += 1
         self.active = True
@@ -317,10 +320,10 @@ class Session:
         if took_us > services.slow_us:
             services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
-        if client.reader.empty and not client.slow and not client.ended and not services.draining:
-            client.shortcut = self._take_shortcut
-        else:
+        if client.disturbed or services.draining:
             client.wake()
+        else:
+            client.shortcut = self._take_shortcut
 
     async def _finish_relay(self) -> None:
         relay = self._relay
@@ -547,12 +550,6 @@ async def _refuse_admin() -> None:
         "the admin database does not speak the extended query protocol",
         "Use the simple query protocol (psql; psycopg: ClientCursor).",
     )
-
-
-def _is_whole(data: bytes) -> bool:
-    """One typed message, and nothing behind it."""
-    end = len(data)
-    return end > 5 and bool(_LENGTH(data, 1)[0] == end - 1)
 
 
 _OTHERS: Mapping[int, Callable[[Session, bytes], Awaitable[None]]] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pgproxy.errors import ProxyError
-from pgproxy.hashing import KEY_TYPES, NULL, TEXT_OIDS, UNKNOWN, KeyType, KeyValue, NoValue, Parsed
+from pgproxy.hashing import KEY_TYPES, NULL, TEXT_OIDS, UNKNOWN, WIDE_INTEGER_OIDS, KeyType, KeyValue, NoValue, Parsed
 from pgproxy.shardmap.model import Method, Shard, Table
 
 Shards = tuple[int, ...]
@@ -45,7 +45,7 @@ class Placement:
     be a shard key or the map's values and bounds do not suit it.
     """
 
-    __slots__ = ("_layout", "_singles", "all_shards", "key_type", "shard_of", "table", "typmod")
+    __slots__ = ("_layout", "_singles", "all_shards", "is_cheap", "key_type", "shard_of", "table", "typmod")
 
     # The shard that holds a value; None where no shard does. NULL is held where PostgreSQL's partitions hold
     # it: remainder 0 of a hash, nowhere in a list or a range. UNKNOWN must not be asked.
@@ -59,6 +59,8 @@ class Placement:
         self._singles: tuple[Shards, ...] = tuple((index,) for index in self.all_shards)
         self._layout = _LAYOUTS[table.method](table, self.key_type, bytewise or type_oid not in TEXT_OIDS, _raise)
         self.shard_of = self._layout.shard_of
+        # Finding the shard of a value takes no longer than remembering it would.
+        self.is_cheap = table.method is not Method.HASH and type_oid in WIDE_INTEGER_OIDS
 
     def shards_of_equal(self, value: Parsed) -> Shards:
         """The shards that may hold rows whose key equals the value (a row never equals NULL)."""
@@ -186,7 +188,7 @@ class _Range:
     def shard_of(self, value: KeyValue | NoValue) -> int | None:
         if value is NULL:
             return None
-        place = self._place(value)
+        place = bisect_right(self._lowers, value) + self._unbounded_below - 1  # `_place`, on every statement's way
         if place < 0:
             return None
         upper = self._uppers[place]

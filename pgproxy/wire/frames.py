@@ -19,45 +19,45 @@ class Reassembler:
     """Joins what one read cut apart, without copying a large message once per read.
 
     `feed` gives everything that waited plus the new data as soon as at least `missing` bytes have come
-    since `keep`; until then it gives None and holds the pieces.
+    since `keep`; until then it gives None and holds the `pieces`.
     """
 
-    __slots__ = ("_missing", "_pieces")
+    __slots__ = ("_missing", "pieces")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
         self._missing = 0
 
     @property
     def holds(self) -> bool:
         """The beginning of a message waits here."""
-        return bool(self._pieces)
+        return bool(self.pieces)
 
     @property
     def first_byte(self) -> int | None:
-        return self._pieces[0][0] if self._pieces else None
+        return self.pieces[0][0] if self.pieces else None
 
     @property
     def held_bytes(self) -> int:
-        return sum(map(len, self._pieces))
+        return sum(map(len, self.pieces))
 
     def feed(self, data: bytes) -> bytes | None:
-        if not self._pieces:
+        if not self.pieces:
             return data
-        if len(self._pieces[-1]) < _SMALL_BYTES:
-            self._pieces[-1] += data
+        if len(self.pieces[-1]) < _SMALL_BYTES:
+            self.pieces[-1] += data
         else:
-            self._pieces.append(data)
+            self.pieces.append(data)
         self._missing -= len(data)
         if self._missing > 0:
             return None
-        whole = b"".join(self._pieces)
-        self._pieces.clear()
+        whole = b"".join(self.pieces)
+        self.pieces.clear()
         return whole
 
     def keep(self, rest: bytes, missing: int) -> None:
         """Hold the beginning of a message; `missing` more bytes (at least 1) are needed to go on."""
-        self._pieces.append(rest)
+        self.pieces.append(rest)
         self._missing = missing
 
 

@@ -89,7 +89,7 @@ def test_single_bytes_are_joined_as_they_come() -> None:
     waiting.keep(b"x", missing=20_000)
     for _ in range(19_999):
         assert waiting.feed(b"y") is None
-    assert len(waiting._pieces) < 10
+    assert len(waiting.pieces) < 10
     assert waiting.feed(b"z") == b"x" + b"y" * 19_999 + b"z"
 
 
