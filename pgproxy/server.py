@@ -17,6 +17,7 @@ from pgproxy.auth.users_file import UsersFileErrors, open_users_file
 from pgproxy.descriptors import raise_limit
 from pgproxy.front_door import FrontDoor
 from pgproxy.http.server import HttpServer, PortTaken
+from pgproxy.reload import Reload
 from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
@@ -30,9 +31,14 @@ LAST_WORDS_S = 0.05  # for the message to those who are cut off to leave
 
 
 async def serve(
-    shard_map: ShardMap, *, config_path: Path | None = None, on_ready: Callable[[], None] = lambda: None
+    shard_map: ShardMap,
+    *,
+    read_again: Callable[[], ShardMap],
+    config_path: Path | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once."""
+    """Run the proxy until SIGTERM or SIGINT; the process's exit code. A second signal ends it at once.
+    `read_again` reads the shard map for a reload; it raises ShardMapErrors."""
     loop = asyncio.get_running_loop()
     settings = shard_map.proxy
     try:
@@ -58,7 +64,9 @@ async def serve(
     stop, enough = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(_on_signal, stop, enough))
-    loop.add_signal_handler(signal.SIGHUP, worker.read_again)
+    reload = Reload(worker, read_again)
+    worker.orders.on_reload = reload
+    loop.add_signal_handler(signal.SIGHUP, lambda: worker.orders.later(0, reload.on_signal()))
     try:
         await worker.start()
         await server.start_serving()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
@@ -21,28 +21,31 @@ from pgproxy.admin.view import AlertView, ClientView, NodeView, PlanView, PoolVi
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
-from pgproxy.auth.users import Users
+from pgproxy.auth.users import LOOKUP_TIMEOUT_S, Users
 from pgproxy.auth.users_file import UsersFile
 from pgproxy.backend.pool import NodePool, PoolCounts
+from pgproxy.backend.retired import Retired
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
-from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.logs import Sparing, without_secrets
-from pgproxy.metrics import Figures, Metrics
+from pgproxy.metrics import Figures, Metrics, NodeMetrics
+from pgproxy.orders import Orders
 from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.in_force import InForce
 from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
 from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.model import Node, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
-from pgproxy.tls.serving import ServingTls, TlsFileError
+from pgproxy.tls.serving import ServingTls
 from pgproxy.wire.auth import Credential
 from pgproxy.wire.messages import error_response
 
@@ -79,23 +82,13 @@ class Worker:
         self.draining = False
         self.certificates = load_certificates(shard_map)
         self.heartbeats = Heartbeats(shard_map)
-        self.pools: dict[str, NodePool] = {
-            name: NodePool(
-                node,
-                shard_map.cluster,
-                shard_map.proxy.pool,
-                loop,
-                on_failure=self.heartbeats.mark_suspect,
-                tls=self.certificates.node,
-            )
-            for name, node in shard_map.nodes.items()
-        }
-        for name, pool in self.pools.items():
-            pool.routed = self.metrics.nodes[name].routed
+        self.in_force = InForce(shard_map, {name: self._make_pool(node) for name, node in shard_map.nodes.items()})
+        self.paused: set[str] = set()
+        self.orders = Orders(self, loop)
+        self._retired = Retired(loop, self._anyone_needs)
         self._error_lines = Sparing(LINES_PER_SECOND)
         self._slow_lines = Sparing(LINES_PER_SECOND)
-        self._logged = shard_map.proxy.log_statements
-        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+        self._change_logging(shard_map)
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
         self.user_pools = UserPools(shard_map.nodes, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
@@ -114,10 +107,8 @@ class Worker:
         self._on_empty: Callable[[], None] = lambda: None
         self._number = number
         self._last_pid = 0
-        self._planner: Planner | None = None
         self.http_planner: Planner | None = None
         self.facts: CatalogFacts | None = None
-        self._why_no_facts = "the catalog of the nodes has not been read yet"
         self._facts_wanted = asyncio.Event()
         self._down: dict[str, NodeState] = {}
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
@@ -135,7 +126,7 @@ class Worker:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
         while True:
             try:
-                async with asyncio.timeout(FACTS_INTERVAL_S if self._planner else FACTS_RETRY_S):
+                async with asyncio.timeout(FACTS_INTERVAL_S if self.facts is not None else FACTS_RETRY_S):
                     await self._facts_wanted.wait()
             except TimeoutError:
                 pass
@@ -143,19 +134,16 @@ class Worker:
             await self._read_facts()
 
     async def stop(self) -> None:
+        await self.orders.close()
         for pool in self.pools.values():
             pool.close()
+        self._retired.close()
         self.user_pools.close()
         self.users.close()
         self._password_checks.close()
         if self._auth_query is not None:
             await self._auth_query.close()
         await self.heartbeats.stop()
-
-    def read_again(self) -> None:
-        """SIGHUP: users and certificates may have changed."""
-        self.users.forget()
-        self.reload_certificates()
 
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
@@ -180,16 +168,6 @@ class Worker:
     def serving_tls(self) -> ServingTls | None:
         return self.certificates.serving
 
-    def reload_certificates(self) -> None:
-        """Read the files again. One that cannot be used leaves everything as it is."""
-        try:
-            fresh = load_certificates(self.shard_map)
-        except TlsFileError as wrong:
-            log.error("certificates are not reloaded, the old ones stay in force: %s", wrong)
-            return
-        self.use_certificates(fresh)
-        log.info("certificates are reloaded: %s", fresh.described())
-
     def use_certificates(self, certificates: Certificates) -> None:
         """For the connections that come and are made from now on; those that are open stay as they are."""
         self.certificates = certificates
@@ -197,6 +175,88 @@ class Worker:
             pool.tls = certificates.node
         for _, _, pool in self.user_pools.all():
             pool.tls = certificates.node
+
+    # The shard map
+
+    @property
+    def pools(self) -> Mapping[str, NodePool]:
+        return self.in_force.pools
+
+    def pools_of(self, node_user: str) -> Mapping[str, NodePool]:
+        return self.user_pools.of(node_user) if node_user else self.in_force.pools
+
+    def put_in_force(self, change: Change) -> None:
+        """All at once, for what begins now; what has begun is finished with what it began with."""
+        shard_map = self.shard_map = change.shard_map
+        self.use_certificates(change.certificates)
+        self._change_users(change)
+        self._change_logging(shard_map)
+        for name in shard_map.nodes:  # what has left is counted still: counters only grow
+            self.metrics.nodes.setdefault(name, NodeMetrics())
+        self._newcomers.change(shard_map.proxy.max_unauthenticated, shard_map.proxy.max_unauthenticated_per_address)
+        self.paused &= set(shard_map.nodes)
+        gone = {name: pool for name, pool in self.pools.items() if name not in shard_map.nodes}
+        pools = self._changed_pools(shard_map)
+        settings = shard_map.proxy.pool
+        gone_of_users = self.user_pools.change(
+            shard_map.nodes, shard_map.cluster, replace(settings, min_idle=0), settings.max_users
+        )
+        self._down = {name: state for name, state in self._down.items() if name in shard_map.nodes}
+        self._plan_by(change.facts, pools)
+        self.heartbeats.adopt(change.beats)
+        for session in self.sessions.values():
+            if session.ready:
+                session.move_on()
+        self._retired.add([*gone.values(), *gone_of_users])
+
+    def _changed_pools(self, shard_map: ShardMap) -> dict[str, NodePool]:
+        pools = {}
+        for name, node in shard_map.nodes.items():
+            pool = self.pools.get(name)
+            if pool is None:
+                pool = self._make_pool(node)
+            else:
+                pool.change(node, shard_map.cluster, shard_map.proxy.pool)
+            pools[name] = pool
+        return pools
+
+    def _change_logging(self, shard_map: ShardMap) -> None:
+        self._logged = shard_map.proxy.log_statements
+        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+
+    def _change_users(self, change: Change) -> None:
+        stored_in = change.shard_map.auth_users
+        self.salt_secret = self.salt_secret if stored_in.salt_secret is None else stored_in.salt_secret.encode()
+        if not change.new_users:
+            self.users.forget()
+            return
+        users, query = self.users, self._auth_query
+        self._auth_query = _auth_query(change.shard_map, self.any_node)
+        self.users = Users(
+            change.users_file, self._auth_query, self.loop, cache_s=stored_in.cache_s, cache_size=stored_in.cache_size
+        )
+        self.orders.later(
+            LOOKUP_TIMEOUT_S, _close_users(users, query)
+        )  # log-ins that wait are answered by the old ones
+
+    def _anyone_needs(self, pool: NodePool) -> bool:
+        """A session in the middle of something might still come to a pool that has left the shard map."""
+        return any(
+            pool is known
+            for session in self.sessions.values()
+            if session.under_way
+            for known in session.backends.pools.values()
+        )
+
+    def _plan_by(self, facts: CatalogFacts, pools: Mapping[str, NodePool]) -> None:
+        settings = self.shard_map.proxy
+        planner = Planner(
+            self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
+        )
+        self.facts = facts
+        self.in_force = InForce(self.shard_map, pools, planner)
+        self.descriptions.clear()
+        self._start_ups.clear()
 
     # Clients
 
@@ -321,6 +381,18 @@ class Worker:
     def leave_pools(self, user: str) -> None:
         self.user_pools.leave(user)
 
+    def _make_pool(self, node: Node) -> NodePool:
+        pool = NodePool(
+            node,
+            self.shard_map.cluster,
+            self.shard_map.proxy.pool,
+            self.loop,
+            on_failure=self.heartbeats.mark_suspect,
+            tls=self.certificates.node,
+        )
+        pool.routed = self.metrics.nodes[node.name].routed
+        return pool
+
     def _make_user_pool(self, node: str, credential: Credential) -> NodePool:
         shard_map = self.shard_map
         settings = replace(shard_map.proxy.pool, min_idle=0)  # a user who is gone must leave nothing open
@@ -335,22 +407,23 @@ class Worker:
             credential=credential,
         )
         pool.routed = self.metrics.nodes[node].routed
+        if node in self.paused:
+            pool.pause()
         return pool
+
+    def pools_on(self, node: str) -> list[NodePool]:
+        """Every pool on a node, of whichever user."""
+        return [self.pools[node], *(pool for _, home, pool in self.user_pools.all() if home == node)]
 
     # Nodes
 
-    def planner(self) -> Planner:
-        if self._planner is None:
-            raise ProxyError("57P03", "the proxy cannot plan statements yet", detail=self._why_no_facts)
-        return self._planner
-
     @property
     def planners(self) -> list[Planner]:
-        return [planner for planner in (self._planner, self.http_planner) if planner is not None]
+        return [planner for planner in (self.current_planner, self.http_planner) if planner is not None]
 
     @property
     def current_planner(self) -> Planner | None:
-        return self._planner
+        return self.in_force.planner
 
     def bytewise_default(self) -> bool:
         return self.facts is not None and self.facts.bytewise_default
@@ -359,7 +432,7 @@ class Worker:
         if not self._down:  # the usual case, and on every statement's way
             return None
         state = self._down.get(node)
-        if state is None:
+        if state is None or node in self.paused:  # paused: statements wait, whatever becomes of the node meanwhile
             return None
         shards = [
             shard.table for table in self.shard_map.tables.values() for shard in table.shards if shard.node == node
@@ -374,7 +447,7 @@ class Worker:
 
     def any_node(self) -> str:
         home = self.shard_map.home_of_unmapped
-        if home not in self._down:
+        if home not in self._down or home in self.paused:
             return home
         for name in self.shard_map.nodes:
             if name not in self._down:
@@ -396,8 +469,7 @@ class Worker:
             self._facts_wanted.set()
             return
         self._down[state.name] = state
-        reason = self.why_down(state.name)
-        assert reason is not None
+        reason = self.why_down(state.name) or NodeFailure(state.name, f"node {state.name} is down")
         self.pools[state.name].fail(reason)
         self.user_pools.fail(state.name, reason)
 
@@ -405,31 +477,37 @@ class Worker:
         """Without the nodes that are down the picture is not whole: it only serves when there is none yet."""
         if self._down and self.facts is not None:
             return
+        shard_map = self.shard_map
         try:
-            facts = await read_facts(self.shard_map, skip=tuple(self._down))
+            facts = await read_facts(shard_map, skip=tuple(self._down))
         except ProxyError as failure:
-            self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
-            log.warning("the catalog could not be read: %s", self._why_no_facts)
+            why = ": ".join(filter(None, (failure.message, failure.detail)))
+            log.warning("the catalog could not be read: %s", why)
             if failure.sqlstate == "F0000":  # wrong answers are worse than none
-                self._planner = self.facts = None
+                self.in_force, self.facts = InForce(shard_map, self.pools), None
+            self._cannot_plan(why)
             return
         except Exception as bug:  # whatever goes wrong in reading it, the proxy must live on
-            self._why_no_facts = f"{type(bug).__name__}: {bug}"
+            self._cannot_plan(f"{type(bug).__name__}: {bug}")
             log.exception("the catalog could not be read")
             return
-        if facts == self.facts:
+        if facts == self.facts or shard_map is not self.shard_map:
             return
-        settings = self.shard_map.proxy
-        self._planner = Planner(
-            self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
-        )
         if self.facts is not None:
             log.info("the nodes' catalog has changed: plans are made anew")
-            self.descriptions.clear()
-            self._start_ups.clear()
-        self.facts = facts
+        self._plan_by(facts, self.pools)
+
+    def _cannot_plan(self, why: str) -> None:
+        if self.in_force.planner is None:
+            self.in_force = replace(self.in_force, why_no_planner=why)
 
     # Admin
+
+    def order(self, sql: str, wake: Callable[[], None]) -> Pending[bytes] | None:
+        return self.orders.begin(sql, wake)
+
+    def give_up_order(self, order: Pending[bytes]) -> None:
+        self.orders.give_up(order)
 
     def admin(self, sql: str) -> bytes:
         return encode(answer(sql, WorkerView(self)))
@@ -443,7 +521,10 @@ class WorkerView:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.shard_map = worker.shard_map
+
+    @property
+    def shard_map(self) -> ShardMap:
+        return self._worker.shard_map
 
     @property
     def version(self) -> str:
@@ -460,7 +541,7 @@ class WorkerView:
     @property
     def nodes(self) -> Sequence[NodeView]:
         return [
-            NodeView(s.name, s.up, s.since, s.last_ok, s.latency_ms, s.failures, s.error)
+            NodeView(s.name, s.up, s.since, s.last_ok, s.latency_ms, s.failures, s.error, s.name in self._worker.paused)
             for s in self._worker.heartbeats.states().values()
         ]
 
@@ -477,6 +558,7 @@ class WorkerView:
                 pool.oldest_wait_s,
                 user,
                 pool.pinned,
+                pool.paused,
             )
             for user, name, pool in self._pools()
         ]
@@ -553,6 +635,24 @@ class WorkerView:
             node.failures = counts.lost
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Everything that a reloaded shard map needs, checked and ready to be put in force."""
+
+    shard_map: ShardMap
+    facts: CatalogFacts
+    beats: Beats
+    certificates: Certificates
+    new_users: bool
+    users_file: UsersFile | None
+
+
+async def _close_users(users: Users, query: AuthQuery | None) -> None:
+    users.close()
+    if query is not None:
+        await query.close()
 
 
 def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "logs": set(),
     "cluster": {"auth", "shardmap", "hashing", "tls"},
     "admin": {"cluster", "metrics", "shardmap", "wire"},
+    "orders": {"auth", "admin", "backend", "cluster", "shardmap", "wire"},
     "worker": {
         "auth",
         "tls",
@@ -34,13 +35,15 @@ MAY_IMPORT = {
         "backend",
         "cluster",
         "metrics",
+        "orders",
         "planner",
         "shardmap",
         "wire",
     },
+    "reload": {"worker", "auth", "cluster", "descriptors", "shardmap", "tls"},
     "front_door": {"worker", "session", "planner", "metrics", "shardmap"},
     "http": {"admin", "metrics", "shardmap", "wire"},
-    "server": {"worker", "front_door", "http", "auth", "descriptors", "notify", "shardmap", "tls"},
+    "server": {"worker", "front_door", "http", "auth", "descriptors", "notify", "reload", "shardmap", "tls"},
     "notify": set(),
     "descriptors": {"shardmap"},
     "demo": {"cluster", "shardmap"},
@@ -56,7 +59,7 @@ ONLY_IN = {
     "psycopg_pool": {"cluster"},
     "aiohttp": {"http"},
     "prometheus_client": {"http"},
-    "asyncio": {"http", "auth", "tls", "backend", "session", "worker", "server", "cluster"},
+    "asyncio": {"http", "auth", "tls", "backend", "session", "orders", "worker", "reload", "server", "cluster"},
     "socket": {"backend", "session", "server", "cluster", "demo", "notify"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -27,6 +27,7 @@ class NodeView:
     latency_ms: float | None = None
     failures: int = 0
     error: str | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class PoolView:
     oldest_wait_s: float | None = None
     user: str = ""
     pinned: int = 0
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.planner.plan import Pin
 from pgproxy.session.client import Client
+from pgproxy.session.in_force import InForce
 from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
@@ -22,7 +23,8 @@ class Backends:
     def __init__(self, client: Client, services: Services) -> None:
         self.settings: Settings = NO_SETTINGS
         self.defaults: Settings = NO_SETTINGS
-        self.pools: Mapping[str, NodePool] = services.pools
+        self.in_force: InForce = services.in_force
+        self.pools: Mapping[str, NodePool] = self.in_force.pools
         self.node_user = ""  # as whom the nodes know the session, where that is the client's user
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
@@ -31,6 +33,11 @@ class Backends:
         self._client = client
         self._services = services
         self._cancelled = False
+
+    def move_on(self) -> None:
+        """From here on under the shard map that is in force now."""
+        self.in_force = self._services.in_force
+        self.pools = self._services.pools_of(self.node_user)
 
     async def lease(self, node: str) -> BackendConnection:
         """A clean connection to the node with this session's settings in force: the one that the session keeps
@@ -41,7 +48,7 @@ class Backends:
         failure = self._services.why_down(node)
         if failure is not None:
             raise failure
-        pool = self.pools[node]
+        pool = self.pools.get(node) or self._services.pools_of(self.node_user)[node]
         connection = pool.try_lease() or await self._queue(pool)
         self.held[connection] = pool
         connection.on_closed = self._client.wake
@@ -178,7 +185,7 @@ class Backends:
     # Inside
 
     async def _queue(self, pool: NodePool) -> BackendConnection:
-        lease = pool.request(self._client.wake)
+        lease = pool.request(self._client.wake, in_the_way=self._is_in_the_way())
         self.waiting = True
         try:
             while not lease.done:
@@ -193,6 +200,10 @@ class Backends:
             raise self._with_node(lease.error, pool)
         assert lease.connection is not None
         return lease.connection
+
+    def _is_in_the_way(self) -> bool:
+        """A pause waits for this session: it must be able to go on."""
+        return any(pool.paused for pool in (*self.held.values(), *self.pins.pools))
 
     def _with_node(self, error: ProxyError, pool: NodePool) -> ProxyError:
         """The heartbeat may have found the node down in the meantime: that says more than a refused connect."""

@@ -172,7 +172,7 @@ class Statements:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
         shard = plan.table.shards[indexes[0] if indexes else 0]
-        self.ran = self._services.pools[shard.node].routed
+        self.ran = self._backends.pools[shard.node].routed
         await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
 
     async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
