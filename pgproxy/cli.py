@@ -54,6 +54,9 @@ def main() -> None:
 )
 @click.option("--http-port", type=click.IntRange(1, 65535), help="Port of the HTTP side, instead of the file's.")
 @click.option("--no-http", is_flag=True, help="Do without the HTTP side.")
+@click.option(
+    "--take-over", is_flag=True, help="Take the port over from the proxy that has it, without losing a connection."
+)
 def serve(
     config: Path,
     listen: str | None,
@@ -62,6 +65,7 @@ def serve(
     log_format: str,
     http_port: int | None,
     no_http: bool,
+    take_over: bool,
 ) -> None:
     """Run the proxy until SIGTERM or Ctrl-C."""
     import uvloop
@@ -85,7 +89,7 @@ def serve(
     except ShardMapErrors as errors:
         _give_up(config, errors)
     logs.set_up(log_level, log_format, sys.stderr)
-    sys.exit(uvloop.run(server.serve(shard_map, read_again=read, config_path=config)))
+    sys.exit(uvloop.run(server.serve(shard_map, read_again=read, config_path=config, take_over=take_over)))
 
 
 @main.command()

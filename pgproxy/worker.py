@@ -59,6 +59,7 @@ SLOW_REMEMBERED = 100
 LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
 _NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
 CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
+WORKER_NUMBERS = 128  # a process id is a positive number of 32 bits to some clients
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
@@ -105,7 +106,8 @@ class Worker:
         self.sessions: dict[int, Session] = {}
         self._unready: dict[int, Session] = {}  # oldest first; some of them may have become ready
         self._on_empty: Callable[[], None] = lambda: None
-        self._number = number
+        self.number = number
+        self.on_foreign_cancel: Callable[[int, bytes], None] = lambda pid, key: None
         self._last_pid = 0
         self.http_planner: Planner | None = None
         self.facts: CatalogFacts | None = None
@@ -148,11 +150,15 @@ class Worker:
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
         self.draining = True
+        self.when_empty(on_empty)
+        for session in list(self.sessions.values()):
+            session.client.wake()
+
+    def when_empty(self, on_empty: Callable[[], None]) -> None:
+        """Have `on_empty` called when the last session has ended, now if there is none."""
         self._on_empty = on_empty
         if not self.sessions:
             on_empty()
-        for session in list(self.sessions.values()):
-            session.client.wake()
 
     def end_sessions(self) -> None:
         """The grace time is over."""
@@ -304,12 +310,14 @@ class Worker:
         session = self.sessions.get(pid)
         if session is not None and secrets.compare_digest(session.key, key):
             session.cancel()
+        elif session is None and pid >> WORKER_BITS != self.number:
+            self.on_foreign_cancel(pid, key)
 
     def _new_pid(self) -> int:
         numbers = 1 << WORKER_BITS
         while True:
             self._last_pid = (self._last_pid + 1) % numbers
-            pid = self._number << WORKER_BITS | self._last_pid
+            pid = self.number << WORKER_BITS | self._last_pid
             if pid and pid not in self.sessions:
                 return pid
 

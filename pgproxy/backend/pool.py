@@ -256,8 +256,8 @@ class NodePool:
 
     def pause(self) -> None:
         """Let go of the node: whoever comes waits for `resume`, and connections are closed when they are given back;
-        `unused` tells when all of them are. Without idle connections everyone comes to `request`: so nothing is added to
-        the usual way of a statement."""
+        `unused` tells when all of them are. Without idle connections everyone comes to `request`, so nothing is added
+        to the usual way of a statement."""
         if self._held_back is None:
             self._held_back, self._queue = self._queue, deque()
             self._pause_timer = self._loop.call_later(PAUSE_LOOK_S, self._end_long_pauses)
