@@ -12,11 +12,10 @@ import json
 import logging
 import os
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from struct import Struct
-from struct import error as StructError
 
 log = logging.getLogger("pgproxy.server")
 
@@ -26,8 +25,8 @@ MAX_SOCKETS = 64
 MESSAGE_BYTES = 4_096
 
 _HELLO, _TAKE, _MINE, _CANCEL = b"h", b"t", b"m", b"c"
-_PID = Struct("!I")
-_CREDENTIALS = Struct("3i")  # process, user, group
+_PID = struct.Struct("!I")
+_CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 OnCancel = Callable[[int, bytes], None]
 
@@ -99,7 +98,7 @@ class Handover:
                 self._answer(peer, message[:1], message[1:])
             else:
                 self._drop(peer)
-        except (OSError, ValueError, StructError) as broken:
+        except (OSError, ValueError, struct.error) as broken:
             log.warning("the process that takes over is gone: %s", broken)
             self._drop(peer)
 
