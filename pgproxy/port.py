@@ -13,8 +13,9 @@ BACKLOG = 1_024
 
 
 class Port:
-    """`bind` or `take`, `open`, `close` (accept no more), `end` (hear no cancel requests any more). `relieved` is called
-    when a successor has it."""
+    """`bind` or `take`, `open`, `close` (accept no more), `end` (hear no cancel requests any more).
+
+    `relieved` is called when a successor has it."""
 
     def __init__(self, worker: Worker, name: str, relieved: Callable[[], None]) -> None:
         self.sockets: list[socket.socket] = []
