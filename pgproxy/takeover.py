@@ -54,15 +54,11 @@ class Handover:
         self._peers = []
         if not SUPPORTED:
             return
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            listening.bind(self.name)
-            listening.listen()
+            listening = _listen(self.name)
         except OSError as taken:
-            listening.close()
             log.warning("no other process can take over from this one: %s", taken.strerror or taken)
             return
-        listening.setblocking(False)
         self._listening = listening
         self.loop.add_reader(listening, self._accept)
 
@@ -191,6 +187,18 @@ def find_predecessor(name: str) -> Predecessor | None:
         peer.close()
         raise TakeoverFailed("it belongs to a process of another user")
     return Predecessor(peer)
+
+
+def _listen(name: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listening.bind(name)
+        listening.listen()
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _is_ours(peer: socket.socket) -> bool:
