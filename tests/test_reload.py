@@ -9,18 +9,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgproxy.demo.nodes import free_port
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
 from pgproxy.shardmap.load import load
 from pgproxy.shardmap.model import Engine, HeartbeatSettings, Method, Node, Shard, ShardMap, Table
 from pgproxy.shardmap.write import to_toml
+from pgproxy.wire.scram import make_verifier
 from tests.activity import await_nothing_open, await_running, connect, connections, locked, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
+from tests.session.fix_authentication import with_rules, write_users
 
 ROOT = Path(__file__).parent.parent
 WEST, NORTH = "west-library", "north-library"
@@ -213,6 +217,34 @@ def test_a_node_at_another_address(library_cluster: LibraryCluster, proxy: Runni
         assert pid is not None
         until(lambda: pid[0] not in connections(library_cluster, WEST), "the old connection is closed")
     assert before
+
+
+def test_rules_of_authentication(proxy: RunningProxy) -> None:
+    users = proxy.config.with_name("users.txt")
+    write_users(users, {"alice": str(make_verifier("sesame"))})
+    with proxy.connect() as before:
+        reload(proxy, with_rules(AuthRule(AuthMethod.SCRAM), file=users))
+        assert before.execute(COUNT).fetchone() == (72,), "who is in stays in"
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            proxy.connect()
+        with proxy.connect(user="alice", password="sesame") as alice:
+            assert alice.execute(COUNT).fetchone() == (72,)
+
+
+def test_listening_to_everyone_is_not_forgotten(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """The file alone would be fine: but the address that it names is not the one that is listened to."""
+    users = tmp_path / "users.txt"
+    write_users(users, {"postgres": str(make_verifier("sesame"))})
+    rules = [AuthRule(AuthMethod.TRUST, (ip_network("127.0.0.1/32"),)), AuthRule(AuthMethod.SCRAM)]
+
+    def change(found: ShardMap) -> ShardMap:
+        found = with_rules(*rules, file=users)(found)
+        return replace(found, proxy=replace(found.proxy, listen="0.0.0.0", admin_users=("postgres",)))
+
+    with running_proxy(library_cluster, tmp_path, change) as proxy:
+        problems = refused(proxy, lambda found: replace(found, auth=(), proxy=replace(found.proxy, listen="127.0.0.1")))
+        assert "proxy.listen" in problems
+        assert "trust" in problems
 
 
 def test_sighup(proxy: RunningProxy) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import pytest
 
 from pgproxy.demo.nodes import free_port
 from pgproxy.shardmap.load import load
+from pgproxy.shardmap.model import HttpSettings
 from pgproxy.shardmap.write import to_toml
 from tests.activity import await_nothing_open, await_running, until
 from tests.fix_nodes import LibraryCluster
@@ -157,6 +159,15 @@ def test_the_second_sigterm_ends_who_is_idle(proxy: RunningProxy) -> None:
         with pytest.raises(psycopg.errors.AdminShutdown):
             client.execute(COUNT_WEST)
         proxy.connect().close()
+
+
+def test_the_http_side_changes_hands(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    http = HttpSettings(port=free_port())
+    with running_proxy(library_cluster, tmp_path, http=http) as proxy, proxy.connect(), successor(proxy) as (_, log):
+        until(lambda: f"HTTP on http://127.0.0.1:{http.port}/" in log.read_text(), "it has the port")
+        with urllib.request.urlopen(f"http://127.0.0.1:{http.port}/ready", timeout=END_S) as response:
+            assert response.status == 200
+        assert proxy.process.poll() is None
 
 
 def test_the_grace_time(library_cluster: LibraryCluster, tmp_path: Path) -> None:
