@@ -338,10 +338,14 @@ class Worker:
         return False
 
     def _give_up(self, session: Session) -> None:
-        if not session.ready:
-            log.info("client %s has not logged in in time", session.client.address)
-            session.client.abort()
-            session.client.wake()
+        if session.ready or session.client.gone:
+            return
+        if session.admitted and self.paused:  # it waits for a node that is paused, as its statements would
+            self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
+            return
+        log.info("client %s has not logged in in time", session.client.address)
+        session.client.abort()
+        session.client.wake()
 
     def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
         """Remember and log a slow statement, by its template: constants may be secrets."""

@@ -173,6 +173,19 @@ def test_a_pause_that_is_cancelled_is_undone(library_cluster: LibraryCluster, pr
         assert admin.execute("RESUME north-library").statusmessage == "RESUME"
 
 
+def test_who_logs_in_waits_too(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """With settings that no client has had yet, which a node must judge."""
+    with running_proxy(library_cluster, tmp_path, startup_timeout_s=0.4) as proxy:
+        order(proxy, "PAUSE")
+        with ThreadPoolExecutor(1) as pool:
+            connecting = pool.submit(proxy.connect, options="-c geqo=off")
+            time.sleep(1.2)
+            assert not connecting.done()
+            order(proxy, "RESUME")
+            with connecting.result() as client:
+                assert client.execute("SHOW geqo").fetchone() == ("off",)
+
+
 def test_nobody_waits_for_ever(library_cluster: LibraryCluster, tmp_path: Path) -> None:
     with running_proxy(library_cluster, tmp_path, with_short_pauses) as proxy, proxy.connect() as client:
         order(proxy, f"PAUSE {WEST}")

@@ -226,7 +226,7 @@ def test_rules_of_authentication(proxy: RunningProxy) -> None:
         reload(proxy, with_rules(AuthRule(AuthMethod.SCRAM), file=users))
         assert before.execute(COUNT).fetchone() == (72,), "who is in stays in"
         with pytest.raises(psycopg.OperationalError, match="password"):
-            proxy.connect()
+            proxy.connect(user="alice", password="wrong")
         with proxy.connect(user="alice", password="sesame") as alice:
             assert alice.execute(COUNT).fetchone() == (72,)
 

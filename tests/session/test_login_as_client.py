@@ -95,7 +95,11 @@ def test_a_reload_and_a_pause_reach_the_pools_of_users(guarded: RunningProxy) ->
     west = found.nodes["west-library"]
     count = "SELECT count(*) FROM books WHERE branch = 'west'"
     more = {**found.nodes, "west-library": replace(west, host="localhost"), "fourth": replace(west, name="fourth")}
-    with _connect(guarded, "scrammed") as one, guarded.connect(dbname="pgproxy") as admin:
+    with (
+        _connect(guarded, "scrammed") as one,
+        _connect(guarded, "told") as two,
+        guarded.connect(dbname="pgproxy") as admin,
+    ):
         one.execute("BEGIN")
         assert one.execute(count).fetchone() == (24,)
         guarded.config.write_text(to_toml(replace(found, nodes=more)), encoding="utf-8")
@@ -105,7 +109,7 @@ def test_a_reload_and_a_pause_reach_the_pools_of_users(guarded: RunningProxy) ->
         assert one.execute(count).fetchone() == (24,)
         assert {row[0] for row in admin.execute("SHOW POOLS").fetchall() if row[7] == "scrammed"} == set(more)
         admin.execute("PAUSE")
-        with ThreadPoolExecutor(2) as pool, _connect(guarded, "told", PASSWORD) as two:
+        with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(client.execute, count) for client in (one, two)]
             until(lambda: sum(row[4] for row in admin.execute("SHOW POOLS").fetchall()) == 2, "both wait, in two pools")
             admin.execute("RESUME")
