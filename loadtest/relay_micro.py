@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from pgproxy.backend.connection import BackendConnection
@@ -63,8 +64,8 @@ def _worker(loop: asyncio.AbstractEventLoop) -> Worker:
     columns = {name: ColumnFacts(name, _INT4) for name in names}
     facts = CatalogFacts(Engine.POSTGRESQL, 180000, {table.name: TableFacts(table.name, columns)})
     worker = Worker(shard_map, loop)
-    worker._planner = Planner(shard_map, facts, cache_size=100)
-    worker.remember_start_up({}, {})
+    worker.in_force = replace(worker.in_force, planner=Planner(shard_map, facts, cache_size=100))
+    worker.remember_start_up("", {}, {})
     return worker
 
 
