@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pgproxy.backend.connection import BackendConnection
@@ -95,7 +96,7 @@ def _worker(loop: asyncio.AbstractEventLoop) -> Worker:
     columns = {name: ColumnFacts(name, _INT4) for name in names}
     facts = CatalogFacts(Engine.POSTGRESQL, 180000, {table.name: TableFacts(table.name, columns)})
     worker = Worker(shard_map, loop)
-    worker._planner = Planner(shard_map, facts, cache_size=100)
+    worker.in_force = replace(worker.in_force, planner=Planner(shard_map, facts, cache_size=100))
     worker.remember_start_up("", {}, {})
     return worker
 

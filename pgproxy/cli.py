@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from pgproxy import __version__
 
 if TYPE_CHECKING:
+    from pgproxy.shardmap.load import ShardMapErrors
     from pgproxy.shardmap.model import ShardMap
 
 EXIT_FAILURE = 1
@@ -53,6 +54,9 @@ def main() -> None:
 )
 @click.option("--http-port", type=click.IntRange(1, 65535), help="Port of the HTTP side, instead of the file's.")
 @click.option("--no-http", is_flag=True, help="Do without the HTTP side.")
+@click.option(
+    "--take-over", is_flag=True, help="Take the port over from the proxy that has it, without losing a connection."
+)
 def serve(
     config: Path,
     listen: str | None,
@@ -61,25 +65,31 @@ def serve(
     log_format: str,
     http_port: int | None,
     no_http: bool,
+    take_over: bool,
 ) -> None:
     """Run the proxy until SIGTERM or Ctrl-C."""
     import uvloop
 
     from pgproxy import logs, server
-    from pgproxy.shardmap.load import trust_problem
+    from pgproxy.shardmap.load import ShardMapErrors, load, trust_problem
 
-    shard_map = _load(config)
-    settings, http = shard_map.proxy, shard_map.http
-    shard_map = replace(
-        shard_map,
-        proxy=replace(settings, listen=listen or settings.listen, port=port or settings.port),
-        http=replace(http, enabled=http.enabled and not no_http, port=http_port or http.port),
-    )
-    problem = trust_problem(shard_map.auth, shard_map.proxy)
-    if problem is not None:
-        raise click.ClickException(": ".join(problem))
+    def read() -> ShardMap:
+        """At the start, and again for each reload. Raises ShardMapErrors."""
+        shard_map = load(config)
+        settings, http = shard_map.proxy, shard_map.http
+        settings = replace(settings, listen=listen or settings.listen, port=port or settings.port)
+        problem = trust_problem(shard_map.auth, settings)
+        if problem is not None:
+            raise ShardMapErrors([": ".join(problem)])
+        http = replace(http, enabled=http.enabled and not no_http, port=http_port or http.port)
+        return replace(shard_map, proxy=settings, http=http)
+
+    try:
+        shard_map = read()
+    except ShardMapErrors as errors:
+        _give_up(config, errors)
     logs.set_up(log_level, log_format, sys.stderr)
-    sys.exit(uvloop.run(server.serve(shard_map, config_path=config)))
+    sys.exit(uvloop.run(server.serve(shard_map, read_again=read, config_path=config, take_over=take_over)))
 
 
 @main.command()
@@ -147,6 +157,20 @@ def status(host: str, port: int, user: str, as_json: bool, watch: bool) -> None:
     from pgproxy.admin.render import Proxy, run_status
 
     sys.exit(run_status(Proxy(host, port, user), as_json, watch))
+
+
+@main.command("reload")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The proxy's address.")
+@click.option("--port", type=int, default=6432, show_default=True, help="The proxy's port.")
+@click.option("--user", "-U", default="pgproxy", show_default=True, help="Who asks; see proxy.admin_users.")
+def reload_map(host: str, port: int, user: str) -> None:
+    """Have a running proxy read its shard map again. A password comes from PGPASSWORD, ~/.pgpass or a prompt.
+
+    Exit code 0: it is in force; 1: it was refused, nothing has changed; 2: the proxy cannot be reached.
+    """
+    from pgproxy.admin.render import Proxy, run_reload
+
+    sys.exit(run_reload(Proxy(host, port, user)))
 
 
 @main.group()
@@ -257,6 +281,10 @@ def _load(config: Path) -> ShardMap:
     try:
         return load(config)
     except ShardMapErrors as errors:
-        for problem in errors.problems:
-            click.echo(f"{config}: {problem}", err=True)
-        sys.exit(EXIT_FAILURE)
+        _give_up(config, errors)
+
+
+def _give_up(config: Path, errors: ShardMapErrors) -> NoReturn:
+    for problem in errors.problems:
+        click.echo(f"{config}: {problem}", err=True)
+    sys.exit(EXIT_FAILURE)

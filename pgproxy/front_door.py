@@ -5,12 +5,13 @@ Such a client goes the whole way of any other â€“ planner, transactions, pools â
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
+from pgproxy.session.in_force import InForce
 from pgproxy.session.services import Services
-from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.worker import Worker
 
 PLANS_KEPT = 200
@@ -44,7 +45,7 @@ class FrontDoor:
 
     def limit_of(self, sql: str) -> int | None:
         """The LIMIT that this statement is given."""
-        return self._limited.planner().plan(sql).default_limit
+        return self._limited.in_force.planning().plan(sql).default_limit
 
 
 class _Limited:
@@ -53,19 +54,22 @@ class _Limited:
     def __init__(self, worker: Worker, default_limit: int) -> None:
         self._worker = worker
         self._default_limit = default_limit
-        self._facts: CatalogFacts | None = None
-        self._planner: Planner | None = None
+        self._of_worker: InForce | None = None
+        self._in_force = worker.in_force
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._worker, name)
 
-    def planner(self) -> Planner:
+    @property
+    def in_force(self) -> InForce:
+        """Made anew when the worker's is another."""
         worker = self._worker
-        worker.planner()  # raises 57P03 as long as there is none
-        facts = worker.facts
-        if self._planner is None or self._facts is not facts:
-            assert facts is not None, "whoever has a planner has facts"
-            self._planner = Planner(worker.shard_map, facts, cache_size=PLANS_KEPT, default_limit=self._default_limit)
-            self._facts = facts
-            worker.http_planner = self._planner
-        return self._planner
+        if self._of_worker is not worker.in_force:
+            self._of_worker = self._in_force = worker.in_force
+            if self._in_force.planner is not None:
+                assert worker.facts is not None, "whoever has a planner has facts"
+                worker.http_planner = Planner(
+                    worker.shard_map, worker.facts, cache_size=PLANS_KEPT, default_limit=self._default_limit
+                )
+                self._in_force = replace(self._in_force, planner=worker.http_planner)
+        return self._in_force

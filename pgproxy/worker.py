@@ -12,7 +12,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import pgproxy
 from pgproxy.admin.answers import answer, status
@@ -21,22 +21,25 @@ from pgproxy.admin.view import AlertView, ClientView, MemberView, NodeView, Plan
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
-from pgproxy.auth.users import Users
+from pgproxy.auth.users import LOOKUP_TIMEOUT_S, Users
 from pgproxy.auth.users_file import UsersFile
 from pgproxy.backend.pool import NodePool, PoolCounts
+from pgproxy.backend.retired import Retired
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.gateways import Gateways
-from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
 from pgproxy.cluster.members import Members, address_of
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.logs import Sparing, without_secrets
-from pgproxy.metrics import Figures, Metrics
+from pgproxy.metrics import Figures, Metrics, NodeMetrics
+from pgproxy.orders import Orders
 from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.in_force import InForce
 from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
@@ -46,7 +49,7 @@ from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.members import all_members
 from pgproxy.shardmap.model import Engine, Node, PoolSettings, ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
-from pgproxy.tls.serving import ServingTls, TlsFileError
+from pgproxy.tls.serving import ServingTls
 from pgproxy.wire.auth import Credential
 from pgproxy.wire.messages import error_response
 
@@ -61,6 +64,7 @@ LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its c
 _NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
 _THE_CLIENTS_OWN = frozenset({"57014", "08P01"})  # it has cancelled, or broken the protocol
 CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
+WORKER_NUMBERS = 128  # a process id is a positive number of 32 bits to some clients
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
 
 
@@ -92,11 +96,13 @@ class Worker:
             stable_s=shard_map.proxy.failover_stable_s,
             clock=loop.time,
         )
-        self.pools: dict[str, NodePool] = {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members}
+        self.paused: set[str] = set()
+        self.in_force = InForce(shard_map, {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members})
+        self.orders = Orders(self, loop)
+        self._retired = Retired(loop, self._anyone_needs)
         self._error_lines = Sparing(LINES_PER_SECOND)
         self._slow_lines = Sparing(LINES_PER_SECOND)
-        self._logged = shard_map.proxy.log_statements
-        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+        self._change_logging(shard_map)
         self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
         self.user_pools = UserPools(self.members, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
@@ -113,12 +119,11 @@ class Worker:
         self.sessions: dict[int, Session] = {}
         self._unready: dict[int, Session] = {}  # oldest first; some of them may have become ready
         self._on_empty: Callable[[], None] = lambda: None
-        self._number = number
+        self.number = number
+        self.on_foreign_cancel: Callable[[int, bytes], None] = lambda pid, key: None
         self._last_pid = 0
-        self._planner: Planner | None = None
         self.http_planner: Planner | None = None
         self.facts: CatalogFacts | None = None
-        self._why_no_facts = "the catalog of the nodes has not been read yet"
         self._facts_wanted = asyncio.Event()
         self._down: dict[str, NodeState] = {}
         self.descriptions: Recent[DescriptionKey, Description] = Recent(DESCRIPTIONS_REMEMBERED)
@@ -139,7 +144,7 @@ class Worker:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
         while True:
             try:
-                async with asyncio.timeout(FACTS_INTERVAL_S if self._planner else FACTS_RETRY_S):
+                async with asyncio.timeout(FACTS_INTERVAL_S if self.facts is not None else FACTS_RETRY_S):
                     await self._facts_wanted.wait()
             except TimeoutError:
                 pass
@@ -148,8 +153,10 @@ class Worker:
 
     async def stop(self) -> None:
         self._time_limits.stop()
+        await self.orders.close()
         for pool in self.pools.values():
             pool.close()
+        self._retired.close()
         self.user_pools.close()
         self.users.close()
         self._password_checks.close()
@@ -157,19 +164,18 @@ class Worker:
             await self._auth_query.close()
         await self.heartbeats.stop()
 
-    def read_again(self) -> None:
-        """SIGHUP: users and certificates may have changed."""
-        self.users.forget()
-        self.reload_certificates()
-
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new statements: idle sessions end now, busy ones when they are through; then `on_empty`."""
         self.draining = True
+        self.when_empty(on_empty)
+        for session in list(self.sessions.values()):
+            session.client.wake()
+
+    def when_empty(self, on_empty: Callable[[], None]) -> None:
+        """Have `on_empty` called when the last session has ended, now if there is none."""
         self._on_empty = on_empty
         if not self.sessions:
             on_empty()
-        for session in list(self.sessions.values()):
-            session.client.wake()
 
     def end_sessions(self) -> None:
         """The grace time is over."""
@@ -185,16 +191,6 @@ class Worker:
     def serving_tls(self) -> ServingTls | None:
         return self.certificates.serving
 
-    def reload_certificates(self) -> None:
-        """Read the files again. One that cannot be used leaves everything as it is."""
-        try:
-            fresh = load_certificates(self.shard_map)
-        except TlsFileError as wrong:
-            log.error("certificates are not reloaded, the old ones stay in force: %s", wrong)
-            return
-        self.use_certificates(fresh)
-        log.info("certificates are reloaded: %s", fresh.described())
-
     def use_certificates(self, certificates: Certificates) -> None:
         """For the connections that come and are made from now on; those that are open stay as they are."""
         self.certificates = certificates
@@ -202,6 +198,92 @@ class Worker:
             pool.tls = certificates.node
         for _, _, pool in self.user_pools.all():
             pool.tls = certificates.node
+
+    # The shard map
+
+    @property
+    def pools(self) -> Mapping[str, NodePool]:
+        return self.in_force.pools
+
+    def pools_of(self, node_user: str) -> Mapping[str, NodePool]:
+        return self.user_pools.of(node_user) if node_user else self.in_force.pools
+
+    def put_in_force(self, change: Change) -> None:
+        """All at once, for what begins now; what has begun is finished with what it began with."""
+        shard_map = self.shard_map = change.shard_map
+        self.use_certificates(change.certificates)
+        self._change_users(change)
+        self._change_logging(shard_map)
+        for name in shard_map.nodes:  # what has left is counted still: counters only grow
+            self.metrics.nodes.setdefault(name, NodeMetrics())
+        self.members = all_members(shard_map)
+        self.gateways.change(shard_map.nodes, shard_map.proxy.failover_stable_s)
+        self._time_limits.change(shard_map.proxy)
+        self._newcomers.change(shard_map.proxy.max_unauthenticated, shard_map.proxy.max_unauthenticated_per_address)
+        self.paused &= set(shard_map.nodes)
+        gone = {key: pool for key, pool in self.pools.items() if key not in self.members}
+        pools = self._changed_pools(shard_map)
+        settings = shard_map.proxy.pool
+        gone_of_users = self.user_pools.change(
+            self.members, shard_map.cluster, replace(settings, min_idle=0), settings.max_users
+        )
+        known = {*shard_map.nodes, *self.members}
+        self._down = {name: state for name, state in self._down.items() if name in known}
+        self._plan_by(change.facts, pools)
+        self.heartbeats.adopt(change.beats)
+        for session in self.sessions.values():
+            if session.ready:
+                session.move_on()
+        self._retired.add([*gone.values(), *gone_of_users])
+
+    def _changed_pools(self, shard_map: ShardMap) -> dict[str, NodePool]:
+        pools = {}
+        for key, member in self.members.items():
+            pool = self.pools.get(key)
+            if pool is None:
+                pool = self._make_pool(key, shard_map.proxy.pool)
+            else:
+                pool.change(member, shard_map.cluster, shard_map.proxy.pool)
+            pools[key] = pool
+        return pools
+
+    def _change_logging(self, shard_map: ShardMap) -> None:
+        self._logged = shard_map.proxy.log_statements
+        self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
+
+    def _change_users(self, change: Change) -> None:
+        stored_in = change.shard_map.auth_users
+        self.salt_secret = self.salt_secret if stored_in.salt_secret is None else stored_in.salt_secret.encode()
+        if not change.new_users:
+            self.users.forget()
+            return
+        users, query = self.users, self._auth_query
+        self._auth_query = _auth_query(change.shard_map, self.any_node)
+        self.users = Users(
+            change.users_file, self._auth_query, self.loop, cache_s=stored_in.cache_s, cache_size=stored_in.cache_size
+        )
+        self.orders.later(
+            LOOKUP_TIMEOUT_S, _close_users(users, query)
+        )  # log-ins that wait are answered by the old ones
+
+    def _anyone_needs(self, pool: NodePool) -> bool:
+        """A session in the middle of something might still come to a pool that has left the shard map."""
+        return any(
+            pool is known
+            for session in self.sessions.values()
+            if session.under_way
+            for known in session.backends.pools.values()
+        )
+
+    def _plan_by(self, facts: CatalogFacts, pools: Mapping[str, NodePool]) -> None:
+        settings = self.shard_map.proxy
+        planner = Planner(
+            self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
+        )
+        self.facts = facts
+        self.in_force = InForce(self.shard_map, pools, planner)
+        self.descriptions.clear()
+        self._start_ups.clear()
 
     # Clients
 
@@ -250,12 +332,14 @@ class Worker:
         session = self.sessions.get(pid)
         if session is not None and secrets.compare_digest(session.key, key):
             session.cancel()
+        elif session is None and pid >> WORKER_BITS != self.number:
+            self.on_foreign_cancel(pid, key)
 
     def _new_pid(self) -> int:
         numbers = 1 << WORKER_BITS
         while True:
             self._last_pid = (self._last_pid + 1) % numbers
-            pid = self._number << WORKER_BITS | self._last_pid
+            pid = self.number << WORKER_BITS | self._last_pid
             if pid and pid not in self.sessions:
                 return pid
 
@@ -276,10 +360,14 @@ class Worker:
         return False
 
     def _give_up(self, session: Session) -> None:
-        if not session.ready:
-            log.info("client %s has not logged in in time", session.client.address)
-            session.client.abort()
-            session.client.wake()
+        if session.ready or session.client.gone:
+            return
+        if session.admitted and self.paused:  # it waits for a node that is paused, as its statements would
+            self.loop.call_later(self.shard_map.proxy.startup_timeout_s, self._give_up, session)
+            return
+        log.info("client %s has not logged in in time", session.client.address)
+        session.client.abort()
+        session.client.wake()
 
     def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
         """Remember and log a slow statement, by its template: constants may be secrets."""
@@ -345,28 +433,30 @@ class Worker:
             credential=credential,
         )
         pool.routed = self.metrics.nodes[member.name].routed
+        if member.name in self.paused:
+            pool.pause()
         return pool
+
+    def pools_on(self, node: str) -> list[NodePool]:
+        """Every pool on a node, of whichever user."""
+        pools = (*self.pools.values(), *(pool for _, _, pool in self.user_pools.all()))
+        return [pool for pool in pools if pool.node.name == node]
 
     # Nodes
 
-    def planner(self) -> Planner:
-        if self._planner is None:
-            raise ProxyError("57P03", "the proxy cannot plan statements yet", detail=self._why_no_facts)
-        return self._planner
-
     @property
     def planners(self) -> list[Planner]:
-        return [planner for planner in (self._planner, self.http_planner) if planner is not None]
+        return [planner for planner in (self.current_planner, self.http_planner) if planner is not None]
 
     @property
     def current_planner(self) -> Planner | None:
-        return self._planner
+        return self.in_force.planner
 
     def bytewise_default(self) -> bool:
         return self.facts is not None and self.facts.bytewise_default
 
     def why_down(self, node: str) -> NodeFailure | None:
-        return self._why_down(node) if node in self._down else None
+        return self._why_down(node) if node in self._down and node not in self.paused else None
 
     def _why_down(self, node: str) -> NodeFailure:
         state = self._down[node]
@@ -399,6 +489,8 @@ class Worker:
         return pending
 
     def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
+        if node in self.paused:
+            return node  # statements wait, whatever becomes of the node meanwhile
         gateway = self.gateways.node_for(node, failed)
         if gateway is None:
             raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)
@@ -408,7 +500,7 @@ class Worker:
         home = self.shard_map.home_of_unmapped
         if self.gateways.interchangeable:
             return self.gateways.node_for(home) or home  # whoever needs a connection hears that all are down
-        if home not in self._down:
+        if home not in self._down or home in self.paused:
             return home
         for name in self.shard_map.nodes:
             if name not in self._down:
@@ -439,8 +531,7 @@ class Worker:
             self.gateways.went_down(state.name)
         if state.answers:
             return  # what runs there waits for the cluster as it would elsewhere, and may well succeed
-        reason = self.why_down(state.name)
-        assert reason is not None
+        reason = self._why_down(state.name)
         if state.name in self.members:  # no connection is to a node with replicas itself
             self._fail_pools(state.name, reason)
 
@@ -460,29 +551,29 @@ class Worker:
         down = tuple(name for name in self.shard_map.nodes if name in self._down)
         if down and self.facts is not None:
             return
+        shard_map = self.shard_map
         try:
             facts = await read_facts(self._as_it_stands(), skip=down)
         except ProxyError as failure:
-            self._why_no_facts = ": ".join(filter(None, (failure.message, failure.detail)))
-            log.warning("the catalog could not be read: %s", self._why_no_facts)
+            why = ": ".join(filter(None, (failure.message, failure.detail)))
+            log.warning("the catalog could not be read: %s", why)
             if failure.sqlstate == "F0000":  # wrong answers are worse than none
-                self._planner = self.facts = None
+                self.in_force, self.facts = InForce(shard_map, self.pools), None
+            self._cannot_plan(why)
             return
         except Exception as bug:  # whatever goes wrong in reading it, the proxy must live on
-            self._why_no_facts = f"{type(bug).__name__}: {bug}"
+            self._cannot_plan(f"{type(bug).__name__}: {bug}")
             log.exception("the catalog could not be read")
             return
-        if facts == self.facts:
+        if facts == self.facts or shard_map is not self.shard_map:
             return
-        settings = self.shard_map.proxy
-        self._planner = Planner(
-            self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
-        )
         if self.facts is not None:
             log.info("the nodes' catalog has changed: plans are made anew")
-            self.descriptions.clear()
-            self._start_ups.clear()
-        self.facts = facts
+        self._plan_by(facts, self.pools)
+
+    def _cannot_plan(self, why: str) -> None:
+        if self.in_force.planner is None:
+            self.in_force = replace(self.in_force, why_no_planner=why)
 
     def _as_it_stands(self) -> ShardMap:
         """The shard map with the primaries' addresses."""
@@ -490,6 +581,12 @@ class Worker:
         return replace(self.shard_map, nodes=nodes)
 
     # Admin
+
+    def order(self, sql: str, wake: Callable[[], None]) -> Pending[bytes] | None:
+        return self.orders.begin(sql, wake)
+
+    def give_up_order(self, order: Pending[bytes]) -> None:
+        self.orders.give_up(order)
 
     def admin(self, sql: str) -> bytes:
         return encode(answer(sql, WorkerView(self)))
@@ -503,7 +600,10 @@ class WorkerView:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.shard_map = worker.shard_map
+
+    @property
+    def shard_map(self) -> ShardMap:
+        return self._worker.shard_map
 
     @property
     def version(self) -> str:
@@ -523,6 +623,7 @@ class WorkerView:
         return [
             replace(
                 _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
+                paused=name in worker.paused,
                 members=tuple(_member_views(worker.heartbeats.members.get(name))),
             )
             for name, state in worker.heartbeats.states().items()
@@ -542,6 +643,7 @@ class WorkerView:
                 user,
                 pool.pinned,
                 pool.node.name,
+                pool.paused,
             )
             for user, name, pool in self._pools()
         ]
@@ -638,6 +740,24 @@ def _role(state: NodeState) -> str | None:
     if state.role is None or not state.up:
         return None
     return "standby" if state.role.in_recovery else "primary"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Everything that a reloaded shard map needs, checked and ready to be put in force."""
+
+    shard_map: ShardMap
+    facts: CatalogFacts
+    beats: Beats
+    certificates: Certificates
+    new_users: bool
+    users_file: UsersFile | None
+
+
+async def _close_users(users: Users, query: AuthQuery | None) -> None:
+    users.close()
+    if query is not None:
+        await query.close()
 
 
 def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:

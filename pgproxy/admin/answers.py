@@ -42,7 +42,7 @@ class Show:
 
 def answer(sql: str, view: View) -> AdminResult:
     """The answer to one statement. Raises ProxyError 42601 for what the admin database does not know."""
-    words = _COMMENT.sub(" ", sql).strip(" \t\r\n\f\v;").split()
+    words = words_of(sql)
     statement = " ".join(words).upper()
     if not statement:
         return AdminResult((), [], "")
@@ -58,6 +58,11 @@ def answer(sql: str, view: View) -> AdminResult:
     if verb in _ACCEPTED:
         return AdminResult((), [], _ACCEPTED[verb])
     raise ProxyError("42601", f'unknown admin command: "{" ".join(words)[:80]}"', hint="SHOW HELP lists the commands.")
+
+
+def words_of(sql: str) -> list[str]:
+    """The words of a statement, without comments and the semicolon."""
+    return _COMMENT.sub(" ", sql).strip(" \t\r\n\f\v;").split()
 
 
 def status(view: View) -> AdminResult:
@@ -122,7 +127,7 @@ def _pools(view: View) -> Iterator[Row]:
     for pool in view.pools:
         wait = None if pool.oldest_wait_s is None else f"{pool.oldest_wait_s:.3f}"
         counts = (pool.size, pool.idle, pool.in_use, pool.waiting, pool.max_size)
-        yield (pool.node, *map(str, counts), wait, pool.user, str(pool.pinned))
+        yield (pool.node, *map(str, counts), wait, pool.user, str(pool.pinned), "t" if pool.paused else "f")
 
 
 def _clients(view: View) -> Iterator[Row]:
@@ -178,6 +183,7 @@ def _version(view: View) -> Iterator[Row]:
 
 def _help(_view: View) -> Iterator[Row]:
     yield from ((f"SHOW {name}", show.help) for name, show in SHOWS.items())
+    yield from ORDERS.items()
     yield "STATUS", "the nodes in short; works in every database"
 
 
@@ -226,6 +232,7 @@ SHOWS: Mapping[str, Show] = {
             ("oldest_wait_s", FLOAT8),
             ("user", TEXT),
             ("pinned", INT8),
+            ("paused", BOOL),
         ),
         _pools,
     ),
@@ -272,6 +279,13 @@ _STATUS_COLUMNS: Columns = (
     ("shards", TEXT),
     ("detail", TEXT),
 )
+
+ORDERS: Mapping[str, str] = {
+    "RELOAD": "reads the shard map, the users file and the certificates again",
+    "PAUSE [node]": "waits for statements and transactions to end there; new ones wait for RESUME",
+    "RESUME [node]": "lets statements go on",
+    "RECONNECT [node]": "replaces the connections to the node, those in use when they are given back",
+}
 
 # What drivers and psql send on their own account: accepted, without effect.
 _ACCEPTED: Mapping[str, str] = {
@@ -344,6 +358,8 @@ def holds(table: Table, shard: Shard) -> str:
 
 
 def _state(node: NodeView) -> str:
+    if node.paused:
+        return "paused"
     return {True: "up", False: "down", None: "unknown"}[node.up]
 
 

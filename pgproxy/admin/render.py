@@ -1,4 +1,4 @@
-"""`pgproxy status`: asks a running proxy's admin database and shows its nodes as a table or as JSON."""
+"""`pgproxy status` and `pgproxy reload`: ask a running proxy's admin database, and show nodes as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -53,26 +53,58 @@ def run_status(proxy: Proxy, as_json: bool, watch: bool) -> int:
         except psycopg.OperationalError as refused:
             return show(_with_password(proxy, refused), as_json)
     except psycopg.Error as failure:
-        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
-        print(f"pgproxy: no proxy answers at {proxy.host}:{proxy.port}: {reason}", file=sys.stderr)
-        return UNREACHABLE
+        return _unreachable(proxy, failure)
+
+
+def run_reload(proxy: Proxy) -> int:
+    """Have the proxy read its shard map again, and print what it says. Gives the exit code."""
+    try:
+        try:
+            _reload(proxy)
+        except psycopg.OperationalError as refused:
+            _reload(_with_password(proxy, refused))
+    except psycopg.errors.ConfigFileError as refused:
+        print(f"pgproxy: {refused.diag.message_primary}", file=sys.stderr)
+        for problem in (refused.diag.message_detail or "").splitlines():
+            print(f"  {problem}", file=sys.stderr)
+        return 1
+    except psycopg.Error as failure:
+        return _unreachable(proxy, failure)
+    print("the shard map is reloaded")
+    return 0
 
 
 def fetch_status(proxy: Proxy) -> list[NodeStatus]:
     """One row for each node. Raises psycopg.Error when the proxy cannot be asked."""
-    with psycopg.connect(
+    with _connect(proxy, "pgproxy status") as connection:
+        return [_node_status(row) for row in connection.execute("STATUS")]
+
+
+def _reload(proxy: Proxy) -> None:
+    with _connect(proxy, "pgproxy reload") as connection:
+        connection.add_notice_handler(lambda notice: print(f"warning: {notice.message_primary}", file=sys.stderr))
+        connection.execute("RELOAD")
+
+
+def _connect(proxy: Proxy, name: str) -> psycopg.Connection:
+    return psycopg.connect(
         host=proxy.host,
         port=proxy.port,
         dbname="pgproxy",
         user=proxy.user,
         password=proxy.password,
         sslmode="prefer",
-        application_name="pgproxy status",
+        application_name=name,
         connect_timeout=_CONNECT_TIMEOUT_S,
         autocommit=True,
         cursor_factory=psycopg.ClientCursor,  # the simple query protocol
-    ) as connection:
-        return [_node_status(row) for row in connection.execute("STATUS")]
+    )
+
+
+def _unreachable(proxy: Proxy, failure: psycopg.Error) -> int:
+    reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+    print(f"pgproxy: no proxy answers at {proxy.host}:{proxy.port}: {reason}", file=sys.stderr)
+    return UNREACHABLE
 
 
 def exit_code(nodes: list[NodeStatus]) -> int:

@@ -30,6 +30,7 @@ class NodeView:
     error: str | None = None
     place: Node | None = None  # where it is, if not as the shard map says
     members: tuple[MemberView, ...] = ()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class PoolView:
     user: str = ""
     pinned: int = 0
     home: str = ""  # the node that the member `node` belongs to
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ LIFETIME_JITTER = 0.2
 NESTED_SERVES = 8
 _NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # it shuts down or starts
 TIMER_SLACK_S = 0.001
+PAUSE_LOOK_S = 1.0
 
 
 class Lease:
@@ -106,7 +107,11 @@ class NodePool:
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._reap_interval_s = min(REAP_INTERVAL_S, settings.idle_timeout_s, settings.lifetime_s)
+        self._retired = False
+        self._replaced = 0  # how often all connections were told to make room for new ones
+        self._held_back: deque[Lease] | None = None  # while paused: who waits for `resume`, oldest first
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self._reap_interval_s = _reap_interval_s(settings)
         self._reaper = loop.call_later(self._reap_interval_s, self._reap)
 
     # Figures
@@ -121,7 +126,7 @@ class NodePool:
 
     @property
     def waiting(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._held_back or ())
 
     @property
     def room(self) -> int:
@@ -133,7 +138,17 @@ class NodePool:
     @property
     def oldest_wait_s(self) -> float | None:
         """How long the first in the queue has waited, None when nobody waits."""
-        return self._loop.time() - self._queue[0].queued_at if self._queue else None
+        firsts = [queue[0].queued_at for queue in (self._queue, self._held_back) if queue]
+        return self._loop.time() - min(firsts) if firsts else None
+
+    @property
+    def paused(self) -> bool:
+        return self._held_back is not None
+
+    @property
+    def unused(self) -> bool:
+        """No connection is open or on its way, and nobody waits for one that would be opened now."""
+        return not self._all and not self._connecting and not self._queue
 
     # Leasing
 
@@ -147,11 +162,12 @@ class NodePool:
                 return connection
         return None
 
-    def request(self, wake: Callable[[], None]) -> Lease:
+    def request(self, wake: Callable[[], None], *, in_the_way: bool = False) -> Lease:
         """Queue for a connection. The wait ends with a connection, 53300 (queue full or timeout) or the
-        node's failure. Give up with `withdraw`."""
+        node's failure. Give up with `withdraw`. `in_the_way`: whoever asks holds what a pause waits for, and so is
+        served nevertheless."""
         lease = Lease(wake, self._loop.time())
-        if len(self._queue) >= self.settings.queue_limit:
+        if self.waiting >= self.settings.queue_limit:
             lease.error = ProxyError(
                 "53300",
                 f"too many statements wait for a connection to node {self.node.name}",
@@ -163,6 +179,9 @@ class NodePool:
             lease.error = broken
             return lease
         self.counts.waits += 1
+        if self._held_back is not None and not in_the_way:
+            self._held_back.append(lease)
+            return lease
         self._queue.append(lease)
         if self._queue_timer is None:
             self._queue_timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out)
@@ -177,6 +196,8 @@ class NodePool:
             lease.connection = None
         elif lease in self._queue:
             self._queue.remove(lease)
+        elif self._held_back is not None and lease in self._held_back:
+            self._held_back.remove(lease)
 
     def release(self, connection: BackendConnection) -> None:
         """Take a connection back, at once or as soon as it is clean. A statement that still runs is cancelled;
@@ -227,9 +248,11 @@ class NodePool:
         """Close every connection and stop. Waiting leases fail with 57P01."""
         self._closed = True
         self._reaper.cancel()
-        for timer in (self._queue_timer, self._sweeper):
+        for timer in (self._queue_timer, self._sweeper, self._pause_timer):
             if timer is not None:
                 timer.cancel()
+        self._queue.extend(self._held_back or ())
+        self._held_back = None
         self._fail_queue(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
         for task in self._tasks:
             task.cancel()
@@ -241,6 +264,70 @@ class NodePool:
         """Cancel what runs on a connection, in a task of the pool's own."""
         if connection.busy:
             self._start(connection.cancel())
+
+    # What an operator asks for
+
+    def replace_connections(self) -> None:
+        """Close every connection, those in use when they are given back; who needs one gets a new one."""
+        self._replaced += 1
+        for connection in self._all:
+            _expire(connection)
+        for connection in list(self._idle):
+            self._retire(connection)
+
+    def pause(self) -> None:
+        """Let go of the node: whoever comes waits for `resume`, and connections are closed when they are given back;
+        `unused` tells when all of them are. Without idle connections everyone comes to `request`, so nothing is added
+        to the usual way of a statement."""
+        if self._held_back is None:
+            self._held_back, self._queue = self._queue, deque()
+            self._pause_timer = self._loop.call_later(PAUSE_LOOK_S, self._end_long_pauses)
+        self.replace_connections()
+
+    def resume(self) -> None:
+        """Serve those who wait, in the order in which they came; `queue_timeout_s` begins now."""
+        if self._held_back is None:
+            return
+        waiting, self._held_back = self._held_back, None
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+        self._backoff_s = self._retry_at = 0.0
+        for lease in waiting:
+            lease.queued_at = self._loop.time()
+        self._queue.extend(waiting)
+        if self._queue and self._queue_timer is None:
+            self._queue_timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out)
+        self._grow()
+
+    def change(self, node: Node, cluster: ClusterSettings, settings: PoolSettings) -> None:
+        """A shard map was reloaded. To a node that is elsewhere now, or wants another log-in, go new connections."""
+        moved = (node, cluster) != (self.node, self._cluster)
+        self.node, self._cluster, self.settings = node, cluster, settings
+        self._reap_interval_s = _reap_interval_s(settings)
+        if moved:
+            self._backoff_s = self._retry_at = 0.0
+            self.replace_connections()
+        self._grow()
+
+    def retire(self) -> None:
+        """The node is no longer in the shard map: statements that began before still find it. `close` comes later."""
+        self.resume()
+        self._retired = True
+        self.replace_connections()
+
+    def _end_long_pauses(self) -> None:
+        assert self._held_back is not None
+        self._pause_timer = self._loop.call_later(PAUSE_LOOK_S, self._end_long_pauses)
+        overdue = self._loop.time() - self.settings.pause_timeout_s
+        while self._held_back and self._held_back[0].queued_at <= overdue:
+            lease = self._held_back.popleft()
+            self.counts.queue_timeouts += 1
+            lease.error = ProxyError(
+                "53300",
+                f"node {self.node.name} is paused, and was not resumed within {self.settings.pause_timeout_s:g} s",
+                hint=f'"RESUME {self.node.name};" in the database "pgproxy" lets statements go on.',
+            )
+            lease.wake()
 
     # Becoming clean
 
@@ -330,6 +417,7 @@ class NodePool:
             self._start(self._connect())
 
     async def _connect(self) -> None:
+        replaced = self._replaced
         try:
             await asyncio.sleep(self._breaker.pause_s(self._loop.time()))
             connection = await BackendConnection.open(
@@ -350,6 +438,13 @@ class NodePool:
         jitter = random.uniform(1 - LIFETIME_JITTER, 1 + LIFETIME_JITTER)
         connection.expires_at = self._loop.time() + self.settings.lifetime_s * jitter
         connection.on_lost = self._lost
+        if self._retired or self.paused:
+            _expire(connection)  # for those who must be served nevertheless, and nobody else
+            if self._queue:
+                self._serve(connection)
+                return
+        elif replaced != self._replaced:
+            _expire(connection)  # it may be to where the node was before
         self.release(connection)
 
     def _connect_failed(self, failure: ProxyError) -> None:
@@ -389,6 +484,8 @@ class NodePool:
             connection.expired = now > connection.expires_at
         for connection in list(self._idle):
             spare = len(self._all) > self.settings.min_idle
+            if len(self._all) > self.settings.size:
+                connection.expired = True  # the size was more when it was opened
             if connection.expired or (spare and now - connection.idle_since > self.settings.idle_timeout_s):
                 self._idle.remove(connection)
                 self._retire(connection)
@@ -402,3 +499,13 @@ class NodePool:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _expire(connection: BackendConnection) -> None:
+    """It is closed when it is given back."""
+    connection.expired = True
+    connection.expires_at = 0.0
+
+
+def _reap_interval_s(settings: PoolSettings) -> float:
+    return min(REAP_INTERVAL_S, settings.idle_timeout_s, settings.lifetime_s)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 
 from pgproxy.backend.pool import NodePool, PoolCounts
 from pgproxy.errors import ProxyError
+from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
 from pgproxy.wire.auth import Credential
 
 SWEEP_INTERVAL_S = 30.0
@@ -19,6 +20,7 @@ MakePool = Callable[[str, Credential], NodePool]
 @dataclass(slots=True)
 class _User:
     pools: dict[str, NodePool]
+    credential: Credential
     sessions: int = 0
     left_at: float = field(default=0.0)
 
@@ -34,6 +36,7 @@ class UserPools:
         self, nodes: Mapping[str, object], make: MakePool, max_users: int, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.past = {name: PoolCounts() for name in nodes}
+        self._nodes = tuple(nodes)
         self._make = make
         self._max_users = max_users
         self._loop = loop
@@ -46,9 +49,10 @@ class UserPools:
         user = self._users.get(credential.user)
         if user is None:
             self._make_room()
-            user = _User({node: self._make(node, credential) for node in self.past})
+            user = _User({node: self._make(node, credential) for node in self._nodes}, credential)
             self._users[credential.user] = user
         if credential != Credential(credential.user):  # a client that proved nothing (trust) takes nothing away
+            user.credential = credential
             for pool in user.pools.values():
                 pool.credential = credential
         user.sessions += 1
@@ -64,7 +68,32 @@ class UserPools:
 
     def fail(self, node: str, reason: ProxyError) -> None:
         for user in self._users.values():
-            user.pools[node].fail(reason)
+            if node in user.pools:
+                user.pools[node].fail(reason)
+
+    def of(self, name: str) -> Mapping[str, NodePool]:
+        """The pools of a user who has entered."""
+        return self._users[name].pools
+
+    def change(
+        self, nodes: Mapping[str, Node], cluster: ClusterSettings, settings: PoolSettings, max_users: int
+    ) -> list[NodePool]:
+        """A shard map was reloaded: pools of new nodes are made, the others follow. Gives those of nodes that are gone,
+        for the caller to close when nobody needs them. Sessions that have begun a statement keep their mapping."""
+        gone = []
+        self._max_users = max_users
+        self._nodes = tuple(nodes)
+        for name in self._nodes:
+            self.past.setdefault(name, PoolCounts())
+        for user in self._users.values():
+            before = user.pools
+            user.pools = {name: before.get(name) or self._make(name, user.credential) for name in self._nodes}
+            for name, pool in before.items():
+                if name in nodes:
+                    pool.change(nodes[name], cluster, settings)
+                else:
+                    gone.append(pool)
+        return gone
 
     def all(self) -> Iterator[tuple[str, str, NodePool]]:
         """User, node and pool."""

@@ -26,6 +26,13 @@ class Gateways:
         self._avoided_until: dict[str, float] = {}  # of those that are not well
         self._turn = 0
 
+    def change(self, nodes: Iterable[str], stable_s: float) -> None:
+        """A shard map was reloaded."""
+        self._nodes, self._stable_s = tuple(nodes), stable_s
+        for node in self._nodes:  # what has left is counted still
+            self.failovers.setdefault(node, 0)
+        self._avoided_until = {node: until for node, until in self._avoided_until.items() if node in self._nodes}
+
     # What happens
 
     def went_down(self, node: str) -> None:

@@ -70,14 +70,15 @@ class Heartbeats:
                 self._add_members(node, shard_map.cluster, settings, table)
             else:
                 self._beats[name] = _Heartbeat(name, node, shard_map.cluster, settings, table, self._changed)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[_Heartbeat, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         await asyncio.gather(*(beat.probe_once() for beat in self._beats.values()))
-        self._tasks = [asyncio.create_task(beat.run(), name=f"heartbeat {name}") for name, beat in self._beats.items()]
+        self._run(self._beats)
 
     async def stop(self) -> None:
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks.values(), *self._leaving], {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,6 +93,57 @@ class Heartbeats:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    async def prepare(self, shard_map: ShardMap) -> Beats:
+        """The heartbeats of another shard map, for `adopt`: those of nodes of which nothing has changed are the
+        running ones, a node that is new or elsewhere has been probed once. Where nodes have replicas they stay."""
+        if self.members:
+            return dict(self._beats)
+        beats = {name: self._beat_for(shard_map, node) for name, node in shard_map.nodes.items()}
+        await asyncio.gather(*(beat.probe_once() for beat in beats.values() if beat.state.up is None))
+        return beats
+
+    def adopt(self, beats: Beats) -> None:
+        """Go on with these; what they found while they were prepared is told now."""
+        before, self._beats = self._beats, dict(beats)
+        if not self.members:
+            self._nodes = tuple(beats)
+        for beat in set(before.values()) - set(beats.values()):
+            task = self._tasks.pop(beat, None)
+            if task is not None:
+                task.cancel()
+            self._let_go(beat)
+        fresh = {name: beat for name, beat in beats.items() if beat not in self._tasks}
+        self._run(fresh)
+        for beat in fresh.values():
+            beat.tell(self._changed)
+
+    def ask_now(self, node: str) -> None:
+        """Probe a node now, whatever is known of it."""
+        if node in self.members:
+            self._nudge(node)
+        else:
+            self._beats[node].nudge()
+
+    def _beat_for(self, shard_map: ShardMap, node: Node) -> _Heartbeat:
+        table = _first_shard_table(shard_map, node.name)
+        beat = _Heartbeat(node.name, node, shard_map.cluster, shard_map.proxy.heartbeat, table, _nobody)
+        running = self._beats.get(node.name)
+        if running is None or not running.asks_the_same_node(beat):
+            return beat
+        if running.asks_likewise(beat):
+            return running
+        beat.state = running.state
+        return beat
+
+    def _run(self, beats: Beats) -> None:
+        for name, beat in beats.items():
+            self._tasks[beat] = asyncio.create_task(beat.run(), name=f"heartbeat {name}")
+
+    def _let_go(self, beat: _Heartbeat) -> None:
+        task = asyncio.create_task(beat.close())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     def state(self, node: str) -> NodeState:
         """Of a node, or of a member by its key."""
@@ -114,7 +166,8 @@ class Heartbeats:
     def mark_suspect(self, node: str, reason: str) -> None:
         """A connection to the node, or to the member of this key, broke: probe it now rather than at the next
         interval."""
-        self._beats[node].suspect(reason)
+        if node in self._beats:  # or it has left the shard map
+            self._beats[node].suspect(reason)
 
     def seek_primary(self, node: str, found: Callable[[], None]) -> None:
         """Ask all members of a node with replicas at once; `found` is called when they have answered, or not."""
@@ -182,6 +235,18 @@ class _Heartbeat:
         self._answered = False
         self._nudge = asyncio.Event()
         self.state = NodeState(key, up=None, since=time.time())
+
+    def asks_the_same_node(self, other: _Heartbeat) -> bool:
+        return (self._node, self._cluster) == (other._node, other._cluster)
+
+    def asks_likewise(self, other: _Heartbeat) -> bool:
+        return (self._settings, self._table_probe) == (other._settings, other._table_probe)
+
+    def tell(self, changed: OnChange) -> None:
+        """Have `changed` called from now on, first of all with what is known already."""
+        self._changed = changed
+        if self.state.up is not None:
+            changed(self.state)
 
     async def run(self) -> None:
         while True:
@@ -314,6 +379,14 @@ async def _within(timeout_s: float, work: Coroutine[Any, Any, float]) -> float:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+Beats = Mapping[str, _Heartbeat]
+"""By node."""
+
+
+def _nobody(_state: NodeState) -> None:
+    """Until a heartbeat is adopted."""
 
 
 def _first_shard_table(shard_map: ShardMap, node: str) -> sql.Composable | None:

@@ -56,10 +56,14 @@ class HttpServer:
         self._clock = asyncio.create_task(self.live.run(), name="live page")
         log.info("HTTP on http://%s:%d/", *self._server.sockets[0].getsockname()[:2])
 
-    async def stop(self) -> None:
-        self.live.end()
+    def release(self) -> None:
+        """Accept no more connections: the port is wanted by another process."""
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        self.live.end()
+        self.release()
         if self._clock is not None:
             self._clock.cancel()
             with contextlib.suppress(asyncio.CancelledError):

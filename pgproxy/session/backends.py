@@ -11,6 +11,7 @@ from pgproxy.errors import ConnectionLost, NodeFailure, ProxyError
 from pgproxy.planner.plan import Effect, Pin
 from pgproxy.session.client import Client
 from pgproxy.session.elsewhere import Elsewhere
+from pgproxy.session.in_force import InForce
 from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
@@ -23,7 +24,8 @@ class Backends:
     def __init__(self, client: Client, services: Services) -> None:
         self.settings: Settings = NO_SETTINGS
         self.defaults: Settings = NO_SETTINGS
-        self.pools: Mapping[str, NodePool] = services.pools
+        self.in_force: InForce = services.in_force
+        self.pools: Mapping[str, NodePool] = self.in_force.pools
         self.node_user = ""  # as whom the nodes know the session, where that is the client's user
         self.held: dict[BackendConnection, NodePool] = {}
         self.reported = Reported(client)
@@ -35,12 +37,18 @@ class Backends:
         self._services = services
         self._cancelled = False
 
+    def move_on(self) -> None:
+        """From here on under the shard map that is in force now."""
+        self.in_force = self._services.in_force
+        self.pools = self._services.pools_of(self.node_user)
+
     def pool(self, node: str, *, reads: bool = False) -> NodePool:
         """The pool for a statement on this node, or on another gateway in its stead; one that only `reads` may go to a
         replica. Raises NodeFailure."""
         if self._services.any_replicas:
             return self.elsewhere.pool(self.pools, node, self.settings, reads=reads)
-        return self.pools[self._services.gateway_for(node, self.failed)]
+        gateway = self._services.gateway_for(node, self.failed)
+        return self.pools.get(gateway) or self._services.pools_of(self.node_user)[gateway]
 
     def pool_if_up(self, node: str, effect: Effect) -> NodePool | None:
         """The pool for a statement that begins now."""
@@ -240,7 +248,9 @@ class Backends:
     # Inside
 
     async def _queue(self, pool: NodePool) -> BackendConnection:
-        (connection,) = await self._all_granted(pool, [pool.request(self._client.wake)])
+        (connection,) = await self._all_granted(
+            pool, [pool.request(self._client.wake, in_the_way=self._is_in_the_way())]
+        )
         return connection
 
     async def _all_granted(self, pool: NodePool, leases: Sequence[Lease]) -> list[BackendConnection]:
@@ -259,6 +269,10 @@ class Backends:
         finally:
             self.waiting = False
         return [lease.connection for lease in leases if lease.connection is not None]
+
+    def _is_in_the_way(self) -> bool:
+        """A pause waits for this session: it must be able to go on."""
+        return any(pool.paused for pool in (*self.held.values(), *self.pins.pools))
 
     def refused(self, error: ProxyError, pool: NodePool) -> ProxyError:
         """Why there is no connection. The heartbeat may have found the node down in the meantime: that says more than

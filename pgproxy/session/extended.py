@@ -212,11 +212,13 @@ class Extended:
         payload = sequence.parse
         if payload is None:
             statement = self._statements.get(sequence.name.decode())
-            if statement is None or statement.planner is not self._services.planner():
+            if statement is None or statement.planner is not self._backends.in_force.planning():
                 return None
         else:
             last, statement = self._unnamed
-            known = statement is not None and last == payload and statement.planner is self._services.planner()
+            known = (
+                statement is not None and last == payload and statement.planner is self._backends.in_force.planning()
+            )
             if sequence.name:
                 return None
             if not known or self._statements.get("") is not statement:
@@ -234,7 +236,7 @@ class Extended:
 
     def _parsed_anew(self, payload: bytes) -> Prepared:
         message = wire.parse_parse(payload)
-        planner = self._services.planner()
+        planner = self._backends.in_force.planning()
         return Prepared("", message.sql, message.parameter_types, self._plan(message.sql), planner, accepted=False)
 
     @property
@@ -273,7 +275,7 @@ class Extended:
     def _planned_before(self, message: wire.Parse) -> Planned | None:
         """What the short way has found before it gave up."""
         last, self._parsed_last = self._parsed_last, None
-        if last is None or last.sql != message.sql or last.planner is not self._services.planner():
+        if last is None or last.sql != message.sql or last.planner is not self._backends.in_force.planning():
             return None
         return last.planned
 
@@ -303,7 +305,7 @@ class Extended:
             raise ProxyError("42601", "cannot insert multiple commands into a prepared statement")
         if not isinstance(planned.plan, Empty):
             self._transactions.check_allows(planned.plan)
-        planner = self._services.planner()
+        planner = self._backends.in_force.planning()
         statement = Prepared(message.name, message.sql, message.parameter_types, planned, planner, accepted=False)
         if message.name in self._statements:
             await self._settle()
@@ -341,8 +343,10 @@ class Extended:
         if message.kind == wire.PORTAL and message.name in self._cursors.cursors:
             await self._describe_cursor(message.name)
             return
-        find = self._portal if message.kind == wire.PORTAL else self._statement
-        await self._owe(Owed(b"", described=find(message.name)))
+        described = self._portal(message.name) if message.kind == wire.PORTAL else self._statement(message.name)
+        if isinstance(described, Prepared):
+            self._renew(described)
+        await self._owe(Owed(b"", described=described))
 
     async def execute(self, payload: bytes) -> None:
         message = wire.parse_execute(payload)
@@ -596,7 +600,7 @@ class Extended:
         count = len(bind.values)
         known = (types + (0,) * count)[:count]
         formats = [bind.format_of(at) for at in range(count)]
-        return self._services.planner().bound(statement.planned, bind.values, formats, known)
+        return self._backends.in_force.planning().bound(statement.planned, bind.values, formats, known)
 
     # What is owed
 
@@ -674,7 +678,7 @@ class Extended:
 
     def _renew(self, statement: Prepared) -> None:
         """Plan anew what was planned for another state of the catalog."""
-        planner = self._services.planner()
+        planner = self._backends.in_force.planning()
         if statement.planner is not planner:
             statement.planned, statement.planner = self._plan(statement.sql), planner
             statement.description = None

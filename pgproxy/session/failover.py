@@ -86,7 +86,6 @@ class Failover:
         self._client = client
         self._services = services
         self._backends = backends
-        self._deadline_s = services.shard_map.proxy.failover_deadline_s
 
     @property
     def possible(self) -> bool:
@@ -107,7 +106,7 @@ class Failover:
                     return await attempt()
                 except ProxyError as error:
                     now = self._services.loop.time()
-                    deadline = deadline or now + self._deadline_s
+                    deadline = deadline or now + self._services.shard_map.proxy.failover_deadline_s
                     failures += 1
                     pause_s = self._pause_s(error, judge(error, effect), failures)
                     too_late = pause_s is None or now + pause_s >= deadline or not self.possible

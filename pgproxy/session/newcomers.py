@@ -14,6 +14,10 @@ class Newcomers:
         self._hosts: dict[Client, str] = {}
         self._counts: dict[str, int] = {}
 
+    def change(self, limit: int, limit_per_address: int | None) -> None:
+        """For those who come from now on."""
+        self._limit, self._limit_per_address = limit, limit_per_address
+
     def __len__(self) -> int:
         return len(self._hosts)
 

@@ -5,7 +5,7 @@ temporary tables, LISTEN, session-level advisory locks, held cursors; and the no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.pool import NodePool
@@ -46,6 +46,10 @@ class Pins:
         if self._bytes > MOST_BYTES:
             return ProxyError("53400", "too many notifications wait for the end of the transaction")
         return next((connection.failure for connection in self._pools if connection.closed), None)
+
+    @property
+    def pools(self) -> Iterable[NodePool]:
+        return self._pools.values()
 
     def pool_of(self, connection: BackendConnection) -> NodePool:
         return self._pools[connection]

@@ -12,9 +12,9 @@ from pgproxy.auth.users import Users
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures, Metrics
-from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
+from pgproxy.session.in_force import InForce
 from pgproxy.session.recent import Recent
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.tls.serving import ServingTls
@@ -51,8 +51,12 @@ class Services(Protocol):
     def metrics(self) -> Metrics: ...
 
     @property
-    def pools(self) -> Mapping[str, NodePool]:
-        """Those of the configured user. A session's own are `Backends.pools`."""
+    def in_force(self) -> InForce:
+        """For what begins now. What a session goes by is `Backends.in_force`."""
+        ...
+
+    def pools_of(self, node_user: str) -> Mapping[str, NodePool]:
+        """The pools in force of this user of the nodes, who has entered; "": of the configured one."""
         ...
 
     def enter_pools(self, credential: Credential) -> Mapping[str, NodePool]:
@@ -103,10 +107,6 @@ class Services(Protocol):
         """The certificate and what belongs to it for connections that come now; None: no TLS."""
         ...
 
-    def planner(self) -> Planner:
-        """Raises 57P03 while the catalog could not be read yet."""
-        ...
-
     def bytewise_default(self) -> bool: ...
 
     def why_down(self, node: str) -> NodeFailure | None:
@@ -147,6 +147,14 @@ class Services(Protocol):
         ...
 
     def remember_start_up(self, user: str, settings: Mapping[str, str], parameters: dict[str, str]) -> None: ...
+
+    def order(self, sql: str, wake: Callable[[], None]) -> Pending[bytes] | None:
+        """An order to the admin database that takes its time, begun; None: `admin` answers at once."""
+        ...
+
+    def give_up_order(self, order: Pending[bytes]) -> None:
+        """Nobody waits for it any more. One that is done is done."""
+        ...
 
     def admin(self, sql: str) -> bytes:
         """The admin database's answer as wire messages up to CommandComplete."""

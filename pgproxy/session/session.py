@@ -12,6 +12,7 @@ from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.metrics import ONE_ROW, count, rows_of_answer
 from pgproxy.planner.plan import Effect, Execute, Planned, Prepare, Several, Sharded, sql_for
+from pgproxy.session.administration import administer
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
@@ -121,6 +122,17 @@ class Session:
         status = self.transactions.status
         return {b"I": "idle", b"T": "idle in transaction", b"E": "idle in transaction (aborted)"}[status]
 
+    @property
+    def under_way(self) -> bool:
+        """In a statement, a transaction or a pipeline: what has begun under one shard map is finished under it."""
+        return self.active or self.transactions.current is not None or not self._extended.rests
+
+    def move_on(self) -> None:
+        """The shard map has changed. At rest, the session goes by the new one from here on."""
+        if not self.under_way:
+            self._planned = None
+            self.backends.move_on()
+
     # Start-up
 
     async def _start_up(self) -> bool:
@@ -136,8 +148,9 @@ class Session:
         services.admit(client, admin=identity.admin)
         self.admitted = True
         if not identity.admin and services.shard_map.cluster.as_client and not client.in_process:
-            self.backends.pools = services.enter_pools(credential)
+            services.enter_pools(credential)
             self.backends.node_user = self._entered_as = credential.user
+            self.backends.move_on()
         client.reader.max_message_bytes = services.shard_map.proxy.max_message_bytes
         parameters = await self._runner.failover.run(
             lambda: take_settings(message, identity, self.backends, services), Effect.READ
@@ -243,16 +256,18 @@ class Session:
     def _take_shortcut(self, data: bytes) -> bool:
         """Start the statement if `data` is one whole Query, or one usual sequence of the extended protocol up to Sync,
         that one shard answers; False: the conversation's turn."""
+        if self.backends.in_force is not self._services.in_force:
+            self.move_on()
         end = len(data)
         kind = data[0]
         if kind != messages.QUERY:
             return kind in SEQUENCE_STARTS and self._take_sequence(data)
         if end < _SHORTEST_QUERY or _LENGTH(data, 1)[0] != end - 1 or data.find(0, 5) != end - 1:
             return False  # not one whole message with one text
-        services = self._services
+        services, backends = self._services, self.backends
         started_at = monotonic()
         try:
-            planned = services.planner().plan(data[5:-1].decode())
+            planned = backends.in_force.planning().plan(data[5:-1].decode())
             plan = planned.plan
             if type(plan) is not Sharded or planned.default_limit is not None:
                 self._planned = planned
@@ -347,6 +362,8 @@ class Session:
 
     async def _query(self, payload: bytes) -> None:
         services = self._services
+        if self.backends.in_force is not services.in_force:
+            self.move_on()
         self._started_at = monotonic()
         self.statements += 1
         self.active = True
@@ -363,7 +380,7 @@ class Session:
             if self.identity.admin:
                 services.metrics.local += 1
                 self._runner.ran, self._runner.planned = services.metrics.here, None
-                self.client.send(services.admin(sql))
+                self.client.send(await administer(sql, self.client, services, self.backends))
             else:
                 await self._run(planned or self._plan(sql))
         except ProtocolViolation:
@@ -414,7 +431,7 @@ class Session:
 
     def _plan(self, sql: str) -> Planned:
         try:
-            return self._services.planner().plan(sql)
+            return self.backends.in_force.planning().plan(sql)
         except ProxyError as error:
             if error.sqlstate != "42601":  # PostgreSQL, too, parses before it looks at the transaction
                 self.transactions.check_alive()
@@ -424,6 +441,8 @@ class Session:
         """A message of the extended protocol. After an error everything up to Sync is skipped."""
         if self._skip_to_sync:
             return
+        if self.backends.in_force is not self._services.in_force:
+            self.move_on()
         self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()
@@ -439,6 +458,8 @@ class Session:
 
     async def _went_ahead(self) -> bool:
         """Statements that the client has sent without waiting ran together, or failed."""
+        if self.backends.in_force is not self._services.in_force:
+            self.move_on()
         self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()

@@ -60,7 +60,7 @@ class SqlPrepared:
         self._services.metrics.local += 1
         types = await self._types(plan.types) if plan.types else ()
         try:
-            planned, planner = self._plan(plan.text), self._services.planner()
+            planned, planner = self._plan(plan.text), self._backends.in_force.planning()
             await self._extended.keep(Prepared(plan.name, plan.text, types, planned, planner, accepted=True))
         except ProxyError as error:
             if error.position is not None:

@@ -31,6 +31,11 @@ class TimeLimits:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
+    def change(self, settings: ProxySettings) -> None:
+        self.stop()
+        self._limits = settings.statement_timeout_s or 0.0, settings.idle_in_transaction_timeout_s or 0.0
+        self.start()
+
     def start(self) -> None:
         if any(self._limits):
             self._look()

@@ -78,6 +78,7 @@ class PoolSettings:
     min_idle: int = 0
     queue_limit: int = 10_000
     queue_timeout_s: float = 10.0
+    pause_timeout_s: float = 60.0
     idle_timeout_s: float = 600.0
     lifetime_s: float = 1800.0
     connect_timeout_s: float = 5.0
@@ -116,6 +117,7 @@ class ProxySettings:
     max_unauthenticated_per_address: int | None = None
     startup_timeout_s: float = 10.0
     shutdown_grace_s: float = 30.0
+    takeover_grace_s: float = 3600.0
     max_message_bytes: int = 64 * 1024 * 1024
     default_limit: int | None = None
     plan_cache_size: int = 2_000

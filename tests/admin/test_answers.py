@@ -110,8 +110,8 @@ def test_shards() -> None:
 
 def test_pools_clients_plans_version() -> None:
     assert answer("SHOW POOLS", VIEW).rows == [
-        ("west", "3", "1", "2", "4", "20", "0.250", "librarian", "1"),
-        ("north", "0", "0", "0", "0", "20", None, "librarian", "0"),
+        ("west", "3", "1", "2", "4", "20", "0.250", "librarian", "1", "f"),
+        ("north", "0", "0", "0", "0", "20", None, "librarian", "0", "f"),
     ]
     assert answer("SHOW CLIENTS", VIEW).rows == [
         ("7", "alice", "library_system", "psql", "127.0.0.1:5", "active", "1970-01-01 00:00:00.000+00", "9",
@@ -213,8 +213,8 @@ def test_encode() -> None:
         ("size", 20, 8),
     ]
     assert first[0] == ord("T")
-    found = [fields_of(b"D" + bytes(4) + payload)[-3:] for _, payload in rows]
-    assert found == [[b"0.250", b"librarian", b"1"], [None, b"librarian", b"0"]]
+    found = [fields_of(b"D" + bytes(4) + payload)[-4:] for _, payload in rows]
+    assert found == [[b"0.250", b"librarian", b"1", b"f"], [None, b"librarian", b"0", b"f"]]
     assert (last[0], parse_command_complete(last[1])) == (ord("C"), "SHOW")
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import selectors
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 from pgproxy.planner.planner import Planner
@@ -151,7 +152,8 @@ class Stand:
         logging.getLogger("pgproxy").propagate = False
         self.worker = Worker(SHARD_MAP, self.loop)
         self.worker.facts = FACTS
-        self.worker._planner = Planner(SHARD_MAP, FACTS, cache_size=50)
+        planner = Planner(SHARD_MAP, FACTS, cache_size=50)
+        self.worker.in_force = replace(self.worker.in_force, planner=planner)
         self._clients: list[tuple[Client, StreamEnd]] = []
 
     def connect(self) -> StreamEnd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from pgproxy.demo.nodes import SUPERUSER
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
+from pgproxy.shardmap.load import load
 from pgproxy.shardmap.model import ShardMap
+from pgproxy.shardmap.write import to_toml
 from pgproxy.wire.auth import md5_secret
 from pgproxy.wire.scram import make_verifier
 from tests.activity import until
@@ -84,6 +87,37 @@ def test_statements_run_as_the_client(user: str, guarded: RunningProxy) -> None:
             assert connection.execute("SELECT branch FROM books WHERE branch = 'west' LIMIT 1").fetchone() == ("west",)
         rows = connection.execute("SELECT DISTINCT current_user FROM books").fetchall()
         assert rows == [(user,)]
+
+
+def test_a_reload_and_a_pause_reach_the_pools_of_users(guarded: RunningProxy) -> None:
+    original = guarded.config.read_text(encoding="utf-8")
+    found = load(guarded.config)
+    west = found.nodes["west-library"]
+    count = "SELECT count(*) FROM books WHERE branch = 'west'"
+    more = {**found.nodes, "west-library": replace(west, host="localhost"), "fourth": replace(west, name="fourth")}
+    with (
+        _connect(guarded, "scrammed") as one,
+        _connect(guarded, "told") as two,
+        guarded.connect(dbname="pgproxy") as admin,
+    ):
+        one.execute("BEGIN")
+        assert one.execute(count).fetchone() == (24,)
+        guarded.config.write_text(to_toml(replace(found, nodes=more)), encoding="utf-8")
+        admin.execute("RELOAD")
+        assert one.execute(count).fetchone() == (24,)
+        one.execute("COMMIT")
+        assert one.execute(count).fetchone() == (24,)
+        assert {row[0] for row in admin.execute("SHOW POOLS").fetchall() if row[7] == "scrammed"} == set(more)
+        admin.execute("PAUSE")
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(client.execute, count) for client in (one, two)]
+            until(lambda: sum(row[4] for row in admin.execute("SHOW POOLS").fetchall()) == 2, "both wait, in two pools")
+            admin.execute("RESUME")
+            assert [each.result().fetchone() for each in waiting] == [(24,), (24,)]
+        guarded.config.write_text(original, encoding="utf-8")
+        admin.execute("RELOAD")
+        assert one.execute(count).fetchone() == (24,)
+        assert {row[0] for row in admin.execute("SHOW POOLS").fetchall() if row[7] == "scrammed"} == set(found.nodes)
 
 
 def test_prepared_statements_and_settings_stay_with_their_user(guarded: RunningProxy) -> None:

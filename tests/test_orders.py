@@ -1,0 +1,256 @@
+"""PAUSE, RESUME and RECONNECT: a node is let go of and comes back, and its clients see nothing but delay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgproxy.shardmap.model import HeartbeatSettings, PoolSettings, ShardMap
+from tests.activity import await_nothing_open, connections, until
+from tests.fix_nodes import LibraryCluster
+from tests.fix_proxy import RunningProxy, running_proxy
+from tests.test_takeover import Users
+
+WEST, NORTH = "west-library", "north-library"
+COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
+COUNT_NORTH = "SELECT count(*) FROM books WHERE branch = 'north'"
+COUNT = "SELECT count(*) FROM books"
+TRANSACTION_OVER_BOTH = (COUNT_WEST, COUNT_NORTH)
+
+
+def order(proxy: RunningProxy, sql: str) -> list[str]:
+    """The warnings of an order."""
+    warnings: list[str] = []
+    with proxy.connect(dbname="pgproxy") as admin:
+        admin.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+        assert admin.execute(sql).statusmessage == sql.split()[0].strip(";").upper()
+    return warnings
+
+
+def shown(proxy: RunningProxy, sql: str, column: str) -> dict[str, Any]:
+    with proxy.connect(dbname="pgproxy") as admin:
+        cursor = admin.execute(sql)
+        assert cursor.description is not None
+        at = [each.name for each in cursor.description].index(column)
+        return {row[0]: row[at] for row in cursor.fetchall()}
+
+
+def in_thread(run: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(run()))
+    thread.start()
+    return thread, answers
+
+
+def with_short_pauses(found: ShardMap) -> ShardMap:
+    pool = replace(found.proxy.pool, pause_timeout_s=0.5)
+    return replace(found, proxy=replace(found.proxy, pool=pool))
+
+
+def test_statements_wait_until_resume(library_cluster: LibraryCluster, proxy: RunningProxy) -> None:
+    with proxy.connect() as routed, proxy.connect() as scattered, proxy.connect() as elsewhere:
+        for client in (routed, scattered):
+            client.execute(COUNT_WEST)
+        assert order(proxy, f"PAUSE {WEST};") == []
+        assert shown(proxy, "SHOW POOLS", "paused") == {WEST: True, NORTH: False, "downtown-library": False}
+        assert shown(proxy, "SHOW POOLS", "size")[WEST] == 0
+        assert shown(proxy, "STATUS", "state") == {WEST: "paused", NORTH: "up", "downtown-library": "up"}
+        waiting = [in_thread(lambda c=c, sql=sql: c.execute(sql).fetchone())  # type: ignore[misc]
+                   for c, sql in ((routed, COUNT_WEST), (scattered, COUNT))]  # fmt: skip
+        until(lambda: shown(proxy, "SHOW POOLS", "waiting")[WEST] == 2, "both wait")
+        assert elsewhere.execute(COUNT_NORTH).fetchone() == (24,)
+        assert order(proxy, f"PAUSE {WEST}") == [], "a second time"
+        assert order(proxy, f'RESUME "{WEST}"') == []
+        for thread, _ in waiting:
+            thread.join()
+        assert [answers for _, answers in waiting] == [[(24,)], [(72,)]]
+        assert shown(proxy, "SHOW POOLS", "paused") == {WEST: False, NORTH: False, "downtown-library": False}
+        assert order(proxy, "RESUME") == [], "nothing is paused"
+
+
+def test_a_node_is_restarted_under_load(own_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """Noticed by its heartbeat, but by no client."""
+    heartbeat = HeartbeatSettings(interval_s=0.1, timeout_s=2.0, down_after=1)
+    with running_proxy(own_cluster, tmp_path, heartbeat=heartbeat) as proxy, Users(proxy, 40) as users:
+        users.await_more()
+        order(proxy, f"PAUSE {WEST}")
+        own_cluster.nodes[WEST].stop()
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "the heartbeat has noticed")
+        proxy.connect().close()
+        time.sleep(0.5)
+        assert users.failures == []
+        own_cluster.restart(WEST)
+        assert order(proxy, f"RESUME {WEST}") == []
+        users.await_more()
+        order(proxy, "PAUSE")
+        for name in own_cluster.nodes:
+            own_cluster.nodes[name].stop()
+        for name in own_cluster.nodes:
+            own_cluster.restart(name)
+        assert order(proxy, "RESUME") == []
+        users.await_more()
+        assert users.failures == []
+    await_nothing_open(own_cluster)
+
+
+def test_reconnect_under_load(own_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with running_proxy(own_cluster, tmp_path) as proxy, Users(proxy, 40) as users:
+        users.await_more()
+        for _ in range(5):
+            order(proxy, "RECONNECT")
+            users.await_more(1)
+        assert users.failures == []
+
+
+def test_reconnect_replaces_connections_when_they_are_given_back(
+    library_cluster: LibraryCluster, proxy: RunningProxy
+) -> None:
+    pid = "SELECT pg_backend_pid() FROM books WHERE branch = 'west' LIMIT 1"
+    with proxy.connect() as inside, proxy.connect() as other:
+        inside.execute("BEGIN")
+        (held,) = inside.execute(pid).fetchone() or (0,)
+        (idle,) = other.execute(pid).fetchone() or (0,)
+        assert held != idle
+        assert order(proxy, f"RECONNECT {WEST}") == []
+        until(lambda: idle not in connections(library_cluster, WEST), "the idle one is closed at once")
+        assert inside.execute(pid).fetchone() == (held,)
+        assert other.execute(pid).fetchone() not in ((held,), (idle,))
+        inside.execute("COMMIT")
+        until(lambda: held not in connections(library_cluster, WEST), "the other one when it is given back")
+
+
+def test_pause_waits_for_transactions(library_cluster: LibraryCluster, proxy: RunningProxy) -> None:
+    """One that is under way may go on to other paused nodes: the pause waits for it."""
+    with proxy.connect() as inside, proxy.connect() as other:
+        inside.execute("BEGIN")
+        inside.execute(COUNT_WEST)
+        pausing, done = in_thread(lambda: order(proxy, "PAUSE"))
+        until(lambda: all(shown(proxy, "SHOW POOLS", "paused").values()), "new statements wait")
+        waiting, answers = in_thread(lambda: other.execute(COUNT_NORTH).fetchone())
+        assert inside.execute(COUNT_WEST).fetchone() == (24,)
+        assert inside.execute(COUNT_NORTH).fetchone() == (24,)
+        assert (done, answers) == ([], [])
+        inside.execute("COMMIT")
+        pausing.join()
+        assert (done, answers) == ([[]], [])
+        order(proxy, "RESUME")
+        waiting.join()
+        assert answers == [(24,)]
+
+
+def test_a_pause_that_takes_too_long_is_undone(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, with_short_pauses) as proxy,
+        proxy.connect() as inside,
+        proxy.connect() as other,
+    ):
+        inside.execute("BEGIN")
+        inside.execute(COUNT_WEST)
+        with pytest.raises(psycopg.errors.ObjectInUse, match=f"node {WEST} is still in use after 0.5 s"):
+            order(proxy, "PAUSE")
+        assert not any(shown(proxy, "SHOW POOLS", "paused").values())
+        assert other.execute(COUNT).fetchone() == (72,)
+
+
+def test_a_pause_that_is_cancelled_is_undone(library_cluster: LibraryCluster, proxy: RunningProxy) -> None:
+    with proxy.connect() as inside, proxy.connect(dbname="pgproxy") as admin, ThreadPoolExecutor(1) as pool:
+        inside.execute("BEGIN")
+        inside.execute(COUNT_WEST)
+        pausing = pool.submit(admin.execute, "PAUSE")
+        until(lambda: all(shown(proxy, "SHOW POOLS", "paused").values()), "it waits")
+        admin.cancel()
+        assert isinstance(pausing.exception(), psycopg.errors.QueryCanceled)
+        until(lambda: not any(shown(proxy, "SHOW POOLS", "paused").values()), "it is undone")
+        assert admin.execute("PAUSE north-library").statusmessage == "PAUSE"
+        assert admin.execute("RESUME north-library").statusmessage == "RESUME"
+
+
+def test_who_logs_in_waits_too(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    """With settings that no client has had yet, which a node must judge."""
+    with running_proxy(library_cluster, tmp_path, startup_timeout_s=0.4) as proxy:
+        order(proxy, "PAUSE")
+        with ThreadPoolExecutor(1) as pool:
+            connecting = pool.submit(proxy.connect, options="-c geqo=off")
+            time.sleep(1.2)
+            assert not connecting.done()
+            order(proxy, "RESUME")
+            with connecting.result() as client:
+                assert client.execute("SHOW geqo").fetchone() == ("off",)
+
+
+def test_nobody_waits_for_ever(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with running_proxy(library_cluster, tmp_path, with_short_pauses) as proxy, proxy.connect() as client:
+        order(proxy, f"PAUSE {WEST}")
+        for sql in (COUNT_WEST, COUNT):
+            with pytest.raises(psycopg.errors.TooManyConnections, match="was not resumed within"):
+                client.execute(sql)
+        order(proxy, "RESUME")
+        assert client.execute(COUNT).fetchone() == (72,)
+
+
+def test_who_waits_can_cancel(library_cluster: LibraryCluster, proxy: RunningProxy) -> None:
+    order(proxy, "PAUSE")
+    with proxy.connect() as client, ThreadPoolExecutor(1) as pool:
+        for sql in (COUNT_WEST, COUNT):
+            waiting = pool.submit(client.execute, sql)
+            until(lambda: any(shown(proxy, "SHOW POOLS", "waiting").values()), "it waits")
+            client.cancel()
+            assert isinstance(waiting.exception(), psycopg.errors.QueryCanceled)
+            until(lambda: not any(shown(proxy, "SHOW POOLS", "waiting").values()), "it has left the queue")
+        order(proxy, "RESUME")
+        assert client.execute(COUNT).fetchone() == (72,)
+
+
+def test_the_queue_of_a_paused_node_is_limited(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, pool=PoolSettings(queue_limit=1)) as proxy,
+        proxy.connect() as one,
+        proxy.connect() as two,
+    ):
+        order(proxy, "PAUSE")
+        thread, answers = in_thread(lambda: one.execute(COUNT_WEST).fetchone())
+        until(lambda: shown(proxy, "SHOW POOLS", "waiting")[WEST] == 1, "it waits")
+        with pytest.raises(psycopg.errors.TooManyConnections, match="too many statements wait"):
+            two.execute(COUNT_WEST)
+        order(proxy, "RESUME")
+        thread.join()
+        assert answers == [(24,)]
+
+
+def test_resume_tells_of_a_node_that_does_not_answer(own_cluster: LibraryCluster, tmp_path: Path) -> None:
+    heartbeat = HeartbeatSettings(interval_s=0.1, timeout_s=2.0, down_after=1)
+    with running_proxy(own_cluster, tmp_path, heartbeat=heartbeat) as proxy, proxy.connect() as client:
+        order(proxy, f"PAUSE {WEST}")
+        own_cluster.kill(WEST)
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "the heartbeat has noticed")
+        assert order(proxy, "RESUME") == [f"node {WEST} does not answer"]
+        with pytest.raises(psycopg.errors.ConnectionFailure, match="is down"):
+            client.execute(COUNT_WEST)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sqlstate"),
+    [
+        ("PAUSE nowhere", "42704"),
+        ("RESUME a b", "42601"),
+        ("RELOAD now", "42601"),
+        ("RECONNECT WEST-LIBRARY", "42704"),
+    ],
+)
+def test_what_cannot_be_ordered(shared_proxy: RunningProxy, sql: str, sqlstate: str) -> None:
+    with pytest.raises(psycopg.Error) as error:
+        order(shared_proxy, sql)
+    assert error.value.sqlstate == sqlstate
+
+
+def test_only_in_the_admin_database(shared_proxy: RunningProxy) -> None:
+    with shared_proxy.connect() as client, pytest.raises(psycopg.errors.SyntaxError):
+        client.execute("PAUSE")
