@@ -451,8 +451,8 @@ class NodePool:
         self.counts.connect_failures += 1
         self._breaker.failed(failure, self._loop.time())
         self.counts.breaker_trips = self._breaker.trips
-        if failure.sqlstate == "53300" and self._all:
-            # The node has no room for more: those who wait get the connections that are there.
+        if failure.sqlstate == "53300" and (self._all or self._connecting):
+            # The node has no room for more: those who wait get the connections that are there, or on their way.
             log.warning("node %s: %s", self.node.name, failure.message)
             return
         if isinstance(failure, NodeFailure) or failure.sqlstate in _NOT_NOW:
