@@ -283,7 +283,7 @@ class Session:
             pool = self.backends.pool_if_up(shard.node, plan.effect)
         else:
             node = services.gateways.node_for(shard.node)
-            pool = None if node is None else self.backends.pools[node]
+            pool = None if node is None else self.backends.pools.get(node)
         if pool is None:
             return False
         self._extended.drop_unnamed()
@@ -309,7 +309,7 @@ class Session:
             pool = self.backends.pool_if_up(shard.node, routed.plan.effect)
         else:
             node = services.gateways.node_for(shard.node)
-            pool = None if node is None else self.backends.pools[node]
+            pool = None if node is None else self.backends.pools.get(node)
         if pool is None:
             return False
         self._begin_relay(started_at)
