@@ -115,8 +115,11 @@ class Shell:
                     return
                 continue
             statements, typed = take_statements(f"{typed}\n{line}" if typed else line)
-            for statement in statements:
-                self._run(statement)
+            try:
+                for statement in statements:
+                    self._run(statement)
+            except KeyboardInterrupt:  # between two statements, or while one is shown: those behind it do not run
+                continue
             if is_blank(typed):
                 typed = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,6 +149,7 @@ def test_control_c_cancels_the_statement(shared_proxy: RunningProxy, tmp_path: P
     with terminal(shared_proxy, tmp_path) as shell:
         shell.sendline("SELECT 'begun'; SELECT pg_sleep(60);")
         shell.expect_exact("(1 row)")
+        time.sleep(1)  # until the second one runs
         shell.sendintr()
         shell.expect_exact("57014")
         shell.expect_exact("SQL>")
