@@ -25,7 +25,8 @@ from pgproxy.shardmap.auth_rules import warnings as auth_warnings
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.takeover import Predecessor, TakeoverFailed, find_predecessor, name_of
 from pgproxy.tls.serving import TlsFileError
-from pgproxy.worker import WORKER_NUMBERS, Worker, WorkerView
+from pgproxy.view import WorkerView
+from pgproxy.worker import WORKER_NUMBERS, Worker
 
 log = logging.getLogger("pgproxy.server")
 

@@ -10,32 +10,29 @@ import logging
 import secrets
 import sys
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
-import pgproxy
 from pgproxy.admin.answers import answer, status
 from pgproxy.admin.encode import encode
-from pgproxy.admin.view import AlertView, ClientView, MemberView, NodeView, PlanView, PoolView, SlowStatement
+from pgproxy.admin.view import SlowStatement
 from pgproxy.auth.password_check import PasswordChecks
 from pgproxy.auth.pending import Pending
 from pgproxy.auth.stored import Stored
 from pgproxy.auth.users import LOOKUP_TIMEOUT_S, Users
 from pgproxy.auth.users_file import UsersFile
-from pgproxy.backend.pool import NodePool, PoolCounts
+from pgproxy.backend.pool import NodePool
 from pgproxy.backend.retired import Retired
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
-from pgproxy.cluster.members import Members, address_of
+from pgproxy.cluster.members import address_of
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.logs import Sparing, without_secrets
 from pgproxy.metrics import Figures, Metrics, NodeMetrics
 from pgproxy.orders import Orders
-from pgproxy.planner.cache import PlanUse
 from pgproxy.planner.planner import Planner
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description, DescriptionKey
@@ -47,9 +44,11 @@ from pgproxy.session.session import Session
 from pgproxy.session.time_limits import TimeLimits
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.members import all_members
-from pgproxy.shardmap.model import Engine, Node, PoolSettings, ShardMap
+from pgproxy.shardmap.model import Engine, PoolSettings, ShardMap
+from pgproxy.statement_log import StatementLog
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls
+from pgproxy.view import WorkerView
 from pgproxy.wire.auth import Credential
 from pgproxy.wire.messages import error_response
 
@@ -59,10 +58,6 @@ FACTS_INTERVAL_S = 60.0
 FACTS_RETRY_S = 1.0
 START_UPS_REMEMBERED = 1_000
 DESCRIPTIONS_REMEMBERED = 5_000
-SLOW_REMEMBERED = 100
-LINES_PER_SECOND = 10  # a node that goes down must not fill the disk with its clients' errors
-_NOT_THE_CLIENTS_FAULT = frozenset({"08", "53", "57", "58", "XX"})  # classes of SQLSTATEs
-_THE_CLIENTS_OWN = frozenset({"57014", "08P01"})  # it has cancelled, or broken the protocol
 CANCEL_KEY_BYTES = 32  # the session cuts it for older protocols
 WORKER_NUMBERS = 128  # a process id is a positive number of 32 bits to some clients
 WORKER_BITS = 24  # a cancel key's process id is worker << 24 | number, so any worker knows whose it is
@@ -100,10 +95,8 @@ class Worker:
         self.in_force = InForce(shard_map, {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members})
         self.orders = Orders(self, loop)
         self._retired = Retired(loop, self._anyone_needs)
-        self._error_lines = Sparing(LINES_PER_SECOND)
-        self._slow_lines = Sparing(LINES_PER_SECOND)
+        self.statement_log = StatementLog()
         self._change_logging(shard_map)
-        self.slow_statements: deque[SlowStatement] = deque(maxlen=SLOW_REMEMBERED)
         self.user_pools = UserPools(self.members, self._make_user_pool, shard_map.proxy.pool.max_users, loop)
         self._auth_query = _auth_query(shard_map, self.any_node)
         stored_in = shard_map.auth_users
@@ -248,7 +241,8 @@ class Worker:
         return pools
 
     def _change_logging(self, shard_map: ShardMap) -> None:
-        self._logged = shard_map.proxy.log_statements
+        self.statement_log.logged = shard_map.proxy.log_statements
+        self.logs_statements = shard_map.proxy.log_statements == "all"
         self.slow_us = shard_map.proxy.slow_statement_ms * 1_000 or sys.maxsize
 
     def _change_users(self, change: Change) -> None:
@@ -370,39 +364,17 @@ class Worker:
         session.client.wake()
 
     def slow(self, ran: Figures, template: Figures | None, microseconds: int, client: str) -> None:
-        """Remember and log a slow statement, by its template: constants may be secrets."""
+        """A slow statement is told by its template: constants may be secrets."""
         way, node = self.metrics.way_of(ran)
         known = (planner.template_of(template) for planner in self.planners if template is not None)
         text = next(filter(None, known), "(a statement that is not kept)")
-        took_ms = microseconds / 1000
-        self.slow_statements.append(SlowStatement(time.time(), took_ms, way, node, text, client))
-        facts = {"client": client, "node": node}
-        if self._slow_lines.allows():
-            log.warning(
-                "slow statement: %.0f ms, %s: %s%s", took_ms, way, text, self._slow_lines.left_out(), extra=facts
-            )
-
-    @property
-    def logs_statements(self) -> bool:
-        return self._logged == "all"
+        self.statement_log.slow(SlowStatement(time.time(), microseconds / 1000, way, node, text, client))
 
     def log_statement(self, sql: str, client: str) -> None:
-        log.info("statement", extra={"client": client, "statement": without_secrets(sql)})
+        self.statement_log.statement(sql, client)
 
     def log_error(self, error: ProxyError, client: str, sql: str) -> None:
-        """Errors that are not the statement's own fault always; all of them, with their statements, when asked."""
-        refused = error.sqlstate[:2] == "28"  # a log-in, which is logged where it was refused
-        ours = (error.severity == "FATAL" and not refused) or (
-            error.sqlstate[:2] in _NOT_THE_CLIENTS_FAULT and error.sqlstate not in _THE_CLIENTS_OWN
-        )
-        if not ours and self._logged == "none":
-            return
-        facts = {"client": client, "node": getattr(error, "node", ""), "sqlstate": error.sqlstate}
-        if self._logged != "none":
-            facts["statement"] = without_secrets(sql)
-        level = logging.WARNING if ours else logging.INFO
-        if self._error_lines.allows():
-            log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
+        self.statement_log.error(error, client, sql)
 
     # Users
 
@@ -595,153 +567,6 @@ class Worker:
         return encode(status(WorkerView(self)))
 
 
-class WorkerView:
-    """A worker as the admin database sees it (`admin.view.View`)."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    @property
-    def shard_map(self) -> ShardMap:
-        return self._worker.shard_map
-
-    @property
-    def version(self) -> str:
-        return pgproxy.__version__
-
-    @property
-    def engine_version(self) -> str | None:
-        return None if self._worker.facts is None else self._worker.facts.parameter_status.get("server_version")
-
-    @property
-    def uptime_s(self) -> float:
-        return time.monotonic() - self._worker.metrics.started_monotonic
-
-    @property
-    def nodes(self) -> Sequence[NodeView]:
-        worker = self._worker
-        return [
-            replace(
-                _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
-                paused=name in worker.paused,
-                members=tuple(_member_views(worker.heartbeats.members.get(name))),
-            )
-            for name, state in worker.heartbeats.states().items()
-        ]
-
-    @property
-    def pools(self) -> Sequence[PoolView]:
-        return [
-            PoolView(
-                name,
-                pool.size,
-                pool.idle,
-                pool.size - pool.idle,
-                pool.waiting,
-                pool.settings.size,
-                pool.oldest_wait_s,
-                user,
-                pool.pinned,
-                pool.node.name,
-                pool.paused,
-            )
-            for user, name, pool in self._pools()
-        ]
-
-    def _pools(self) -> Iterator[tuple[str, str, NodePool]]:
-        """User, node and pool of all that there are."""
-        worker = self._worker
-        if not self.shard_map.cluster.as_client:
-            yield from ((self.shard_map.cluster.user, name, pool) for name, pool in worker.pools.items())
-        yield from worker.user_pools.all()
-
-    @property
-    def clients(self) -> Sequence[ClientView]:
-        return [self._client_view(pid, session) for pid, session in self._worker.sessions.items() if session.ready]
-
-    @property
-    def plans(self) -> Sequence[PlanView]:
-        uses = [use for planner in self._worker.planners for use in planner.entries()]
-        return [self._plan_view(use) for use in sorted(uses, key=lambda use: use.calls, reverse=True)]
-
-    def busiest_plans(self, count: int) -> Sequence[PlanView]:
-        uses = [use for planner in self._worker.planners for use in planner.busiest(count)]
-        uses.sort(key=lambda use: use.figures.total_us, reverse=True)
-        return [self._plan_view(use) for use in uses[:count]]
-
-    def _plan_view(self, use: PlanUse) -> PlanView:
-        way, _node = self._worker.metrics.way_of(use.figures.ran)
-        return PlanView(use.template, way or use.way, uses=use.calls, figures=use.figures)
-
-    @property
-    def slow_statements(self) -> Sequence[SlowStatement]:
-        return tuple(self._worker.slow_statements)
-
-    @property
-    def alerts(self) -> Sequence[AlertView]:
-        return [AlertView(event.at, event.node, event.up, event.reason) for event in self._worker.heartbeats.events]
-
-    @property
-    def can_plan(self) -> bool:
-        return self._worker.current_planner is not None
-
-    @property
-    def draining(self) -> bool:
-        return self._worker.draining
-
-    def _client_view(self, pid: int, session: Session) -> ClientView:
-        return ClientView(
-            pid,
-            session.identity.user,
-            session.identity.database,
-            session.backends.reported.values.get("application_name", session.identity.application_name),
-            session.client.address,
-            session.state,
-            time.time() - (self._worker.loop.time() - session.connected_at),
-            session.statements,
-            tuple(sorted({*session.backends.pins.by_node, *(leased.node.name for leased in session.backends.held)})),
-            tuple(pin.value for pin in session.backends.pins.reasons),
-        )
-
-    @property
-    def metrics(self) -> Metrics:
-        """The figures that others count for themselves are fetched when someone asks."""
-        metrics, planner = self._worker.metrics, self._worker.current_planner
-        if planner is not None:
-            cache = planner.cache
-            metrics.plan_cache_hits = cache.hits
-            metrics.plan_cache_misses = cache.misses
-            metrics.plan_cache_evictions = cache.evictions
-        for name, node in metrics.nodes.items():
-            pools = [pool for _, _, pool in self._pools() if pool.node.name == name]
-            past = self._worker.user_pools.past
-            gone = [past[key] for key, member in self._worker.members.items() if member.name == name]
-            counts = _sum([pool.counts for pool in pools] + gone)
-            node.leases, node.waits, node.queue_timeouts = counts.leases, counts.waits, counts.queue_timeouts
-            node.connects, node.connect_failures = counts.connects, counts.connect_failures
-            node.failures, node.breaker_trips = counts.lost, counts.breaker_trips
-            node.failovers = self._worker.gateways.failovers[name]
-            node.in_use = sum(pool.size - pool.idle for pool in pools)
-        return metrics
-
-
-def _node_view(state: NodeState, server: Node) -> NodeView:
-    figures = (state.name, state.up, state.since, state.last_ok, state.latency_ms, state.failures, state.error)
-    return NodeView(*figures, server)
-
-
-def _member_views(members: Members | None) -> Iterator[MemberView]:
-    if members is not None:
-        for key, state in members.states.items():
-            yield MemberView(_node_view(state, members.nodes[key]), _role(state), members.lags[key])
-
-
-def _role(state: NodeState) -> str | None:
-    if state.role is None or not state.up:
-        return None
-    return "standby" if state.role.in_recovery else "primary"
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """Everything that a reloaded shard map needs, checked and ready to be put in force."""
@@ -763,7 +588,3 @@ async def _close_users(users: Users, query: AuthQuery | None) -> None:
 def _auth_query(shard_map: ShardMap, any_node: Callable[[], str]) -> AuthQuery | None:
     sql = shard_map.auth_users.query
     return None if sql is None else AuthQuery(shard_map, sql, any_node)
-
-
-def _sum(counts: Sequence[PoolCounts]) -> PoolCounts:
-    return PoolCounts(*(sum(getattr(each, field.name) for each in counts) for field in fields(PoolCounts)))

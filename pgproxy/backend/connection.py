@@ -1,6 +1,7 @@
-"""One connection to a node: log-in, Queries in order, their answers cut into exchanges, cancel.
+"""One connection to a node: log-in, Queries in order, backpressure, cancel.
 
-Who may use it and when it is clean again is the pool's business.
+What comes of the node is cut into exchanges by `backend.scanner`. Who may use the connection and when it is clean again
+is the pool's business.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from struct import Struct
 from typing import Any, Protocol, cast
 
 from pgproxy.backend.cancel import request_cancel
-from pgproxy.backend.exchange import BOUND, ENDED, HIGH_WATER_BYTES, PARSED, Exchange, Mode, ServerError
-from pgproxy.backend.prepared import BoundStatement, PreparedStatements
+from pgproxy.backend.exchange import HIGH_WATER_BYTES, Exchange, Mode
+from pgproxy.backend.prepared import BoundStatement
+from pgproxy.backend.scanner import SHUTS_DOWN, Scanner, is_plain_answer
 from pgproxy.errors import ConnectionLost, NodeFailure, ProtocolViolation, ProxyError
 from pgproxy.keepalive import keep_alive
 from pgproxy.shardmap.model import ClusterSettings, Node
@@ -26,16 +27,9 @@ from pgproxy.wire.extended import (
     describe_statement,
     execute_message,
     parse_message,
-    parse_parameter_description,
 )
-from pgproxy.wire.frames import HEADER_BYTES, Reassembler, scan_rows
-from pgproxy.wire.rows import DATA_ROW, Batch, parse_row_description
 
-_LENGTH = Struct("!I").unpack_from
-IDLE = 0x49  # ReadyForQuery's "I"
-PASSED_IN_PIECES_BYTES = 256 * 1024  # a larger DataRow is spliced as it comes, not collected first
 CANCEL_TIMEOUT_S = 2.0
-_SHUTS_DOWN = "57P01"
 
 
 class AnswerReceiver(Protocol):
@@ -58,30 +52,21 @@ _REPORTED_STYLE = ("TimeZone", "DateStyle", "IntervalStyle")
 _OTHER_STYLE = ("array_nulls", "lc_monetary", "timezone_abbreviations", "xmloption")
 
 
-class BackendConnection(asyncio.Protocol):
-    """The proxy's side of one connection to a node.
-
-    `status` is the transaction status byte of the last ReadyForQuery, `applied` the settings that are in
-    force beyond the node's defaults, `parameters` the last ParameterStatus of each name.
-    """
+class BackendConnection(Scanner, asyncio.Protocol):
+    """The proxy's side of one connection to a node. `applied` are the settings in force beyond the node's defaults."""
 
     # More attributes than Python keeps in an object without a dictionary: slots halve what a statement touches here.
     __slots__ = (
         "_cluster",
         "_credential",
-        "_exchanges",
-        "_key",
-        "_last_error",
         "_logged_in",
         "_login",
         "_loop",
-        "_passing_bytes",
         "_reading_paused",
         "_receiver",
         "_replies",
         "_tls",
         "_transport",
-        "_waiting",
         "applied",
         "cancels_running",
         "closed",
@@ -89,14 +74,9 @@ class BackendConnection(asyncio.Protocol):
         "expired",
         "expires_at",
         "idle_since",
-        "node",
         "on_closed",
         "on_lost",
-        "on_notification",
         "on_quiet",
-        "parameters",
-        "prepared",
-        "status",
         "writing_paused",
     )
 
@@ -108,11 +88,9 @@ class BackendConnection(asyncio.Protocol):
         tls: NodeTls | None = None,
         credential: Credential | None = None,
     ) -> None:
-        self.node = node
+        super().__init__(node, self._reading_style)
         self._tls = tls
-        self.parameters: dict[str, str] = {}
         self.applied: Mapping[str, str] = {}
-        self.status = IDLE
         self.closed = False
         self.cancels_running = 0
         self.idle_since = loop.time()
@@ -121,23 +99,16 @@ class BackendConnection(asyncio.Protocol):
         self.on_quiet: Callable[[BackendConnection], None] | None = None
         self.on_lost: Callable[[BackendConnection], None] | None = None
         self.on_closed: Callable[[], None] | None = None  # wakes whoever holds it
-        self.on_notification: Callable[[bytes], None] | None = None  # gets payloads, for who listens here
         self.distrusted = False
         self._cluster = cluster
         self._loop = loop
-        self._exchanges: deque[Exchange] = deque()
         self._receiver: AnswerReceiver | None = None
         self._replies = b""
-        self.prepared = PreparedStatements(self._reading_style)
-        self._waiting = Reassembler()
-        self._passing_bytes = 0  # of a huge row that is being spliced in pieces
         self._reading_paused = False
         self.writing_paused = False
         self._credential = credential or Credential(cluster.user, cluster.password)
         self._login: Login | None = Login(self._credential)
         self._logged_in: asyncio.Future[None] = loop.create_future()
-        self._key: tuple[int, bytes] | None = None
-        self._last_error: ProxyError | None = None
         self._transport: asyncio.Transport | None = None
 
     @classmethod
@@ -184,7 +155,7 @@ class BackendConnection(asyncio.Protocol):
     @property
     def said_good_bye(self) -> bool:
         """The node has ended it because it shuts down."""
-        return self._last_error is not None and self._last_error.sqlstate == _SHUTS_DOWN
+        return self._last_error is not None and self._last_error.sqlstate == SHUTS_DOWN
 
     @property
     def busy(self) -> bool:
@@ -338,7 +309,6 @@ class BackendConnection(asyncio.Protocol):
         self.closed = True
 
     def abort(self, reason: ProxyError | None = None) -> None:
-        """Close at once; what runs here fails with `reason`."""
         self._last_error = self._last_error or reason
         if self._transport is not None:
             self._transport.abort()
@@ -395,7 +365,7 @@ class BackendConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is not None:
-            if not self._waiting.pieces and _is_plain_answer(data, self._replies):
+            if not self._waiting.pieces and is_plain_answer(data, self._replies):
                 self._receiver = None
                 receiver.answered(self, data)
                 return
@@ -416,121 +386,9 @@ class BackendConnection(asyncio.Protocol):
             if exchange.ready and not exchange.finished:  # ReadyForQuery has woken it already
                 exchange.wake()
 
-    # Scanning
+    # Log-in
 
-    def _scan(self, data: bytes) -> None:
-        """Go through whole messages; hold what is left over."""
-        at = 0
-        while at < len(data):
-            exchange = self._exchanges[0] if self._exchanges else None
-            if exchange is None:
-                following = self._scan_unasked(data, at)
-            elif exchange.mode is Mode.SPLICE:
-                following = self._splice(data, at, exchange)
-            else:
-                following = self._take_apart(data, at, exchange)
-            if following == at:
-                self._hold(data, at, exchange)
-                return
-            at = following
-
-    def _hold(self, data: bytes, at: int, exchange: Exchange | None) -> None:
-        """An unfinished message: keep it until it is whole, or pass a huge spliced row on as it comes."""
-        available = len(data) - at
-        if available < HEADER_BYTES:
-            self._waiting.keep(data[at:], HEADER_BYTES - available)
-            return
-        size = 1 + _length(data, at)
-        spliced = exchange is not None and exchange.mode is Mode.SPLICE and data[at] in _ROWS
-        if exchange is not None and spliced and size > PASSED_IN_PIECES_BYTES:
-            exchange.put(data[at:], available)
-            self._passing_bytes = size - available
-            return
-        self._waiting.keep(data[at:], size - available)
-
-    def _pass_on(self, data: bytes) -> bytes:
-        """Give the exchange its share of a huge row; what follows is left to scan."""
-        piece = data[: self._passing_bytes]
-        self._passing_bytes -= len(piece)
-        self._exchanges[0].put(piece, len(piece))
-        if len(piece) == len(data):
-            self._pause_reading_if_full(self._exchanges[0])
-            self._exchanges[0].wake()
-        return data[len(piece) :]
-
-    def _splice(self, data: bytes, at: int, exchange: Exchange) -> int:
-        """Let whole messages pass as one piece, up to an error, ReadyForQuery or the end of the data."""
-        start = at
-        last = len(data) - HEADER_BYTES
-        while at <= last:
-            kind = data[at]
-            if kind in _ROWS:
-                following, _ = scan_rows(data, at, kind)
-                if following == at:
-                    break
-                at = following
-                continue
-            following = at + 1 + _length(data, at)
-            if following > len(data):
-                break
-            if kind in _NOT_SPLICED:
-                if at > start:
-                    exchange.put(data[start:at], at - start)
-                _HANDLERS[kind](self, data[at + HEADER_BYTES : following], exchange)
-                return following
-            if kind not in _SPLICED:
-                raise ProtocolViolation(f"unexpected message type 0x{kind:02X}")
-            at = following
-            if exchange.several and kind in _ENDS:
-                exchange.put(data[start:at], at - start)
-                exchange.mark(ENDED)
-                start = at
-        if at > start:
-            exchange.put(data[start:at], at - start)
-        return at
-
-    def _take_apart(self, data: bytes, at: int, exchange: Exchange) -> int:
-        """Handle whole messages and runs of DataRows, up to ReadyForQuery or the end of the data."""
-        end = len(data)
-        while end - at >= HEADER_BYTES:
-            kind = data[at]
-            if kind in _ROWS:
-                following, count = scan_rows(data, at, kind)
-                if not count:
-                    break
-                if exchange.mode is Mode.COPY:
-                    exchange.put(data[at:following], following - at)
-                elif exchange.mode is Mode.ROWS:
-                    rows = data if at == 0 and following == end else data[at:following]
-                    exchange.put(Batch(rows, count), following - at)
-            else:
-                following = self._handle(data, at, exchange)
-                if following == at:
-                    break
-            at = following
-            if kind == wire.READY_FOR_QUERY:
-                break
-        return at
-
-    def _handle(self, data: bytes, at: int, exchange: Exchange | None) -> int:
-        if len(data) - at < HEADER_BYTES:
-            return at
-        following = at + 1 + _length(data, at)
-        if following > len(data):
-            return at
-        handler = _HANDLERS.get(data[at])
-        if handler is None:
-            raise ProtocolViolation(f"unexpected message type 0x{data[at]:02X}")
-        handler(self, data[at + HEADER_BYTES : following], exchange)
-        return following
-
-    def _scan_unasked(self, data: bytes, at: int) -> int:
-        """Log-in, and what a node says between statements (ParameterStatus, notices, its good-bye)."""
-        return self._handle(data, at, None)
-
-    # Messages, by type; `exchange` is None between statements
-
-    def _on_authentication(self, payload: bytes, exchange: Exchange | None) -> None:
+    def _authenticate(self, payload: bytes) -> None:
         if self._login is None:
             raise ProtocolViolation("unexpected Authentication")
         try:
@@ -541,87 +399,6 @@ class BackendConnection(asyncio.Protocol):
         if answer is not None:
             cast(asyncio.Transport, self._transport).write(answer)
 
-    def _on_key(self, payload: bytes, exchange: Exchange | None) -> None:
-        pid, key = wire.parse_backend_key_data(payload)
-        # CockroachDB before 22.1 sends zeros and cannot cancel.
-        self._key = (pid, key) if pid or any(key) else None
-
-    def _note_parameter(self, payload: bytes, exchange: Exchange | None = None) -> None:
-        name, value = wire.parse_parameter_status(payload)
-        self.parameters[name] = value
-        if len(self.parameters) > _MOST_PARAMETERS:
-            raise ProtocolViolation("too many parameters")
-        if exchange is not None:
-            exchange.put_aside(wire.parameter_status(name, value))
-
-    def _on_error(self, payload: bytes, exchange: Exchange | None) -> None:
-        error = ServerError(wire.parse_error_fields(payload), self.node.name)
-        if exchange is None:
-            self.abort(error)  # its good-bye: nothing that is sent from now on would be answered
-        elif exchange.error is None:
-            exchange.error = error
-            if error.sqlstate == _SHUTS_DOWN:
-                self._last_error = error
-            if exchange.prepared_as is not None and (not exchange.parsed or error.is_stale_plan):
-                self.prepared.forget(exchange.prepared_as)
-
-    def _on_notice(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is not None and not exchange.discarding:
-            exchange.put_aside(wire.notice_response(wire.parse_error_fields(payload)))
-
-    def _on_description(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is None:
-            raise ProtocolViolation("unexpected RowDescription")
-        exchange.description = parse_row_description(payload)
-
-    def _on_parsed(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is not None:
-            exchange.parsed = True
-            exchange.mark(PARSED)
-
-    def _on_bound(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is not None:
-            exchange.bound = True
-            exchange.mark(BOUND)
-
-    def _on_suspended(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is not None:
-            exchange.suspended = True
-
-    def _on_parameter_description(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is not None:
-            exchange.parameter_types = parse_parameter_description(payload)
-
-    def _on_complete(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is None:
-            raise ProtocolViolation("unexpected CommandComplete")
-        exchange.tag = wire.parse_command_complete(payload)
-
-    def _on_copy(self, payload: bytes, exchange: Exchange | None) -> None:
-        if exchange is None or exchange.mode is not Mode.COPY:
-            # Nobody would give the node the data that it waits for. A function cannot start a COPY.
-            raise ProtocolViolation("unexpected COPY")
-        exchange.copy_response = payload
-        exchange.wake()
-
-    def _on_ready(self, payload: bytes, exchange: Exchange | None) -> None:
-        if payload not in _STATUSES:
-            raise ProtocolViolation("malformed ReadyForQuery")
-        self.status = payload[0]
-        if exchange is None:
-            self._end_login()
-            return
-        self._exchanges.popleft()
-        exchange.finished = True
-        exchange.on_drained = None
-        self._resume_reading()
-        exchange.wake()
-        self._tell_if_quiet()
-
-    def _on_notified(self, payload: bytes, exchange: Exchange | None) -> None:
-        if self.on_notification is not None:
-            self.on_notification(payload)
-
     def _end_login(self) -> None:
         """ReadyForQuery, although no statement runs: a second one would be taken for the next statement's."""
         if self._login is None or not self._login.done:
@@ -629,9 +406,6 @@ class BackendConnection(asyncio.Protocol):
         self._login = None
         if not self._logged_in.done():
             self._logged_in.set_result(None)
-
-    def _ignore(self, payload: bytes, exchange: Exchange | None) -> None:
-        pass
 
     # Small things
 
@@ -668,95 +442,3 @@ def no_tls(node: Node, reason: str) -> NodeFailure:
         f"no TLS connection to node {node.name}: {reason}",
         hint="The shard map's cluster.tls says what is expected of the nodes' certificates.",
     )
-
-
-def _length(data: bytes, at: int) -> int:
-    """What the header at `at` says. As libpq does, a length that no node means is told from its type, so that a lost
-    place in the stream is noticed before the memory is full."""
-    length = int(_LENGTH(data, at + 1)[0])
-    if not 4 <= length <= (_LONGEST if data[at] in _LONG else _LONGEST_OF_OTHERS):
-        raise ProtocolViolation(f"message type 0x{data[at]:02X} of {length} bytes")
-    return length
-
-
-def _is_plain_answer(data: bytes, replies: bytes) -> bool:
-    """These replies, whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
-    end = len(data) - _READY_BYTES
-    if data[end:] != _READY_IDLE or not data.startswith(replies):
-        return False
-    at = len(replies)
-    while at < end:
-        if data[at] not in _PLAIN:
-            return False
-        at += 1 + _LENGTH(data, at + 1)[0]
-    return at == end
-
-
-_ROWS = (DATA_ROW, wire.COPY_DATA)
-# The longest field that PostgreSQL can send has 1 GB, in a row of some; other messages are short.
-_LONGEST = 0x7FFFFFFF
-_LONGEST_OF_OTHERS = 1024 * 1024
-_MOST_PARAMETERS = 1_000
-_LONG = frozenset(
-    {
-        DATA_ROW,
-        wire.COPY_DATA,
-        wire.ROW_DESCRIPTION,
-        wire.ERROR_RESPONSE,
-        wire.NOTICE_RESPONSE,
-        wire.NOTIFICATION_RESPONSE,
-    }
-)
-_STATUSES = frozenset({b"I", b"T", b"E"})
-_READY_IDLE = wire.ready_for_query(b"I")
-_READY_BYTES = len(_READY_IDLE)
-_ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
-_PLAIN = _ENDS | {wire.ROW_DESCRIPTION, DATA_ROW, wire.NO_DATA}
-_SPLICED = _PLAIN | {
-    wire.NOTICE_RESPONSE,
-    wire.NOTIFICATION_RESPONSE,
-    wire.PARAMETER_DESCRIPTION,
-    wire.COPY_OUT_RESPONSE,
-    wire.COPY_DATA,
-    wire.COPY_DONE,
-}
-_NOT_SPLICED = frozenset(
-    {
-        wire.ERROR_RESPONSE,
-        wire.READY_FOR_QUERY,
-        wire.PARAMETER_STATUS,
-        wire.NOTIFICATION_RESPONSE,
-        wire.PARSE_COMPLETE,
-        wire.BIND_COMPLETE,
-        wire.CLOSE_COMPLETE,
-        wire.PORTAL_SUSPENDED,
-        wire.COPY_IN_RESPONSE,
-        wire.COPY_BOTH_RESPONSE,
-    }
-)
-
-_Handler = Callable[[BackendConnection, bytes, Exchange | None], None]
-
-_HANDLERS: Mapping[int, _Handler] = {
-    wire.AUTHENTICATION: BackendConnection._on_authentication,
-    wire.BACKEND_KEY_DATA: BackendConnection._on_key,
-    wire.PARAMETER_STATUS: BackendConnection._note_parameter,
-    wire.ERROR_RESPONSE: BackendConnection._on_error,
-    wire.NOTICE_RESPONSE: BackendConnection._on_notice,
-    wire.NOTIFICATION_RESPONSE: BackendConnection._on_notified,
-    wire.NEGOTIATE_PROTOCOL_VERSION: BackendConnection._ignore,
-    wire.ROW_DESCRIPTION: BackendConnection._on_description,
-    wire.COMMAND_COMPLETE: BackendConnection._on_complete,
-    wire.EMPTY_QUERY_RESPONSE: BackendConnection._ignore,
-    wire.PARSE_COMPLETE: BackendConnection._on_parsed,
-    wire.BIND_COMPLETE: BackendConnection._on_bound,
-    wire.CLOSE_COMPLETE: BackendConnection._ignore,
-    wire.PORTAL_SUSPENDED: BackendConnection._on_suspended,
-    wire.NO_DATA: BackendConnection._ignore,
-    wire.PARAMETER_DESCRIPTION: BackendConnection._on_parameter_description,
-    wire.COPY_IN_RESPONSE: BackendConnection._on_copy,
-    wire.COPY_OUT_RESPONSE: BackendConnection._on_copy,
-    wire.COPY_BOTH_RESPONSE: BackendConnection._on_copy,
-    wire.COPY_DONE: BackendConnection._ignore,
-    wire.READY_FOR_QUERY: BackendConnection._on_ready,
-}

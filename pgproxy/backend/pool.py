@@ -1,4 +1,4 @@
-"""The connections to one node: leased for a statement or a transaction, queued for, reaped, replaced.
+"""The connections to one node: leased for a statement or a transaction, opened when someone waits, reaped, replaced.
 
 A connection is handed out again only when it is provably clean: no statement running, no cancel request
 on its way, no transaction open. Settings are the session's business: it compares `applied` with its own.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 
 from pgproxy.backend.breaker import Breaker
-from pgproxy.backend.connection import IDLE, BackendConnection
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.counts import PoolCounts
+from pgproxy.backend.lease_queue import Lease, LeaseQueue
+from pgproxy.backend.scanner import IDLE
+from pgproxy.backend.settling import Settling
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures
 from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
@@ -24,50 +26,9 @@ from pgproxy.wire.auth import Credential
 log = logging.getLogger("pgproxy.backend")
 
 REAP_INTERVAL_S = 5.0
-SETTLE_TIMEOUT_S = 10.0
-CANCEL_AFTER_S = 0.05  # the rest of an unwanted answer is often one round trip away; a cancel costs a connection
 LIFETIME_JITTER = 0.2
 NESTED_SERVES = 8
 _NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # it shuts down or starts
-TIMER_SLACK_S = 0.001
-PAUSE_LOOK_S = 1.0
-
-
-class Lease:
-    """A place in the queue for a connection. Done when `connection` or `error` is set; `wake` tells."""
-
-    __slots__ = ("connection", "error", "queued_at", "wake")
-
-    def __init__(self, wake: Callable[[], None], queued_at: float) -> None:
-        self.wake = wake
-        self.queued_at = queued_at
-        self.connection: BackendConnection | None = None
-        self.error: ProxyError | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.connection is not None or self.error is not None
-
-
-@dataclass(slots=True)
-class PoolCounts:
-    """What the pool has done since it began."""
-
-    leases: int = 0
-    waits: int = 0
-    queue_timeouts: int = 0
-    connects: int = 0
-    connect_failures: int = 0
-    breaker_trips: int = 0
-    lost: int = 0
-
-
-@dataclass(slots=True)
-class _Settling:
-    """A connection that was given back before it was clean."""
-
-    since: float
-    cancelled: bool = False
 
 
 class NodePool:
@@ -98,19 +59,16 @@ class NodePool:
         self._idle: list[BackendConnection] = []  # the last one used is the first one out
         self._all: set[BackendConnection] = set()
         self.pinned = 0
-        self._queue: deque[Lease] = deque()  # oldest first
-        self._queue_timer: asyncio.TimerHandle | None = None
+        self._queue = LeaseQueue(node.name, settings, self.counts, loop)
+        self._in_turn = self._queue.in_turn
         self._serving = 0
-        self._settling: dict[BackendConnection, _Settling] = {}
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._settling = Settling(loop, self.cancel_running, self._settled)
         self._connecting = 0
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._retired = False
         self._replaced = 0  # how often all connections were told to make room for new ones
-        self._held_back: deque[Lease] | None = None  # while paused: who waits for `resume`, oldest first
-        self._pause_timer: asyncio.TimerHandle | None = None
         self._reap_interval_s = _reap_interval_s(settings)
         self._reaper = loop.call_later(self._reap_interval_s, self._reap)
 
@@ -126,29 +84,28 @@ class NodePool:
 
     @property
     def waiting(self) -> int:
-        return len(self._queue) + len(self._held_back or ())
+        return self._queue.waiting
 
     @property
     def room(self) -> int:
         """How many connections may be had without waiting for those who have one."""
-        if self._queue:
+        if self._in_turn:
             return 0
         return len(self._idle) + max(0, self.settings.size - len(self._all) - self._connecting)
 
     @property
     def oldest_wait_s(self) -> float | None:
         """How long the first in the queue has waited, None when nobody waits."""
-        firsts = [queue[0].queued_at for queue in (self._queue, self._held_back) if queue]
-        return self._loop.time() - min(firsts) if firsts else None
+        return self._queue.oldest_wait_s
 
     @property
     def paused(self) -> bool:
-        return self._held_back is not None
+        return self._queue.paused
 
     @property
     def unused(self) -> bool:
         """No connection is open or on its way, and nobody waits for one that would be opened now."""
-        return not self._all and not self._connecting and not self._queue
+        return not self._all and not self._connecting and not self._in_turn
 
     # Leasing
 
@@ -167,25 +124,12 @@ class NodePool:
         node's failure. Give up with `withdraw`. `in_the_way`: whoever asks holds what a pause waits for, and so is
         served nevertheless."""
         lease = Lease(wake, self._loop.time())
-        if self.waiting >= self.settings.queue_limit:
-            lease.error = ProxyError(
-                "53300",
-                f"too many statements wait for a connection to node {self.node.name}",
-                hint="Raise proxy.pool.queue_limit or proxy.pool.size in the shard map.",
-            )
-            return lease
         broken = None if self._all else self._breaker.why_open(self._loop.time())
-        if broken is not None:
-            lease.error = broken
+        lease.error = self._queue.why_full() or broken
+        if lease.error is not None:
             return lease
         self.counts.waits += 1
-        if self._held_back is not None and not in_the_way:
-            self._held_back.append(lease)
-            return lease
-        self._queue.append(lease)
-        if self._queue_timer is None:
-            self._queue_timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out)
-        if len(self._all) + self._connecting < self.settings.size:
+        if self._queue.enter(lease, in_the_way=in_the_way) and len(self._all) + self._connecting < self.settings.size:
             self._grow()
         return lease
 
@@ -194,21 +138,19 @@ class NodePool:
         if lease.connection is not None:
             self.release(lease.connection)
             lease.connection = None
-        elif lease in self._queue:
-            self._queue.remove(lease)
-        elif self._held_back is not None and lease in self._held_back:
-            self._held_back.remove(lease)
+        else:
+            self._queue.leave(lease)
 
     def release(self, connection: BackendConnection) -> None:
         """Take a connection back, at once or as soon as it is clean. A statement that still runs is cancelled;
-        a connection that does not become clean within SETTLE_TIMEOUT_S is closed."""
+        a connection that does not become clean in time is closed."""
         if connection.closed:
             self._forget(connection)
         elif connection.expired:
             self._retire(connection)
         elif connection.busy or connection.cancels_running or connection.status != IDLE:
-            self._settle(connection)
-        elif self._queue:
+            self._settling.add(connection)
+        elif self._in_turn:
             self._serve(connection)
         else:
             connection.idle_since = self._loop.time()
@@ -216,7 +158,7 @@ class NodePool:
 
     def take_back(self, connection: BackendConnection) -> None:
         """`release` for a connection whose statement was answered whole: nothing runs there, no transaction is open."""
-        if self._queue or connection.closed or connection.expired or connection.cancels_running:
+        if self._in_turn or connection.closed or connection.expired or connection.cancels_running:
             self.release(connection)
         else:
             connection.idle_since = self._loop.time()
@@ -239,7 +181,7 @@ class NodePool:
 
     def fail(self, reason: ProxyError) -> None:
         """The node is down: whoever waits or runs there hears it at once."""
-        self._fail_queue(reason)
+        self._queue.fail(reason)
         self._idle.clear()
         for connection in list(self._all):
             connection.abort(reason)
@@ -248,12 +190,8 @@ class NodePool:
         """Close every connection and stop. Waiting leases fail with 57P01."""
         self._closed = True
         self._reaper.cancel()
-        for timer in (self._queue_timer, self._sweeper, self._pause_timer):
-            if timer is not None:
-                timer.cancel()
-        self._queue.extend(self._held_back or ())
-        self._held_back = None
-        self._fail_queue(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
+        self._settling.close()
+        self._queue.close(ProxyError("57P01", "the proxy is shutting down", severity="FATAL"))
         for task in self._tasks:
             task.cancel()
         for connection in list(self._all):
@@ -279,30 +217,22 @@ class NodePool:
         """Let go of the node: whoever comes waits for `resume`, and connections are closed when they are given back;
         `unused` tells when all of them are. Without idle connections everyone comes to `request`, so nothing is added
         to the usual way of a statement."""
-        if self._held_back is None:
-            self._held_back, self._queue = self._queue, deque()
-            self._pause_timer = self._loop.call_later(PAUSE_LOOK_S, self._end_long_pauses)
+        self._queue.pause()
         self.replace_connections()
 
     def resume(self) -> None:
         """Serve those who wait, in the order in which they came; `queue_timeout_s` begins now."""
-        if self._held_back is None:
+        if not self.paused:
             return
-        waiting, self._held_back = self._held_back, None
-        if self._pause_timer is not None:
-            self._pause_timer.cancel()
         self._backoff_s = self._retry_at = 0.0
-        for lease in waiting:
-            lease.queued_at = self._loop.time()
-        self._queue.extend(waiting)
-        if self._queue and self._queue_timer is None:
-            self._queue_timer = self._loop.call_later(self.settings.queue_timeout_s, self._time_out)
+        self._queue.resume()
         self._grow()
 
     def change(self, node: Node, cluster: ClusterSettings, settings: PoolSettings) -> None:
         """A shard map was reloaded. To a node that is elsewhere now, or wants another log-in, go new connections."""
         moved = (node, cluster) != (self.node, self._cluster)
         self.node, self._cluster, self.settings = node, cluster, settings
+        self._queue.settings = settings
         self._reap_interval_s = _reap_interval_s(settings)
         if moved:
             self._backoff_s = self._retry_at = 0.0
@@ -315,55 +245,12 @@ class NodePool:
         self._retired = True
         self.replace_connections()
 
-    def _end_long_pauses(self) -> None:
-        assert self._held_back is not None
-        self._pause_timer = self._loop.call_later(PAUSE_LOOK_S, self._end_long_pauses)
-        overdue = self._loop.time() - self.settings.pause_timeout_s
-        while self._held_back and self._held_back[0].queued_at <= overdue:
-            lease = self._held_back.popleft()
-            self.counts.queue_timeouts += 1
-            lease.error = ProxyError(
-                "53300",
-                f"node {self.node.name} is paused, and was not resumed within {self.settings.pause_timeout_s:g} s",
-                hint=f'"RESUME {self.node.name};" in the database "pgproxy" lets statements go on.',
-            )
-            lease.wake()
-
-    # Becoming clean
-
-    def _settle(self, connection: BackendConnection) -> None:
-        connection.discard()
-        connection.on_quiet = self._quiet
-        if not connection.busy and not connection.cancels_running:
-            self._quiet(connection)
-            return
-        self._settling[connection] = _Settling(self._loop.time())
-        if self._sweeper is None:  # one timer for all, as most settle before it fires
-            self._sweeper = self._loop.call_later(CANCEL_AFTER_S, self._sweep)
-
-    def _quiet(self, connection: BackendConnection) -> None:
-        connection.on_quiet = None
-        self._settling.pop(connection, None)
+    def _settled(self, connection: BackendConnection) -> None:
         if connection.status != IDLE:
             # Left inside a transaction: ROLLBACK would also undo settings that `applied` tells of.
             self._retire(connection)
         else:
             self.release(connection)
-
-    def _sweep(self) -> None:
-        """Cancel what has gone on for a while, close what does not end even so."""
-        self._sweeper = None
-        now = self._loop.time() + TIMER_SLACK_S
-        for connection, settling in list(self._settling.items()):
-            if now - settling.since > SETTLE_TIMEOUT_S:
-                connection.abort()
-            elif now - settling.since >= CANCEL_AFTER_S and not settling.cancelled:
-                settling.cancelled = True
-                self.cancel_running(connection)
-        if self._settling:
-            self._sweeper = self._loop.call_later(CANCEL_AFTER_S, self._sweep)
-
-    # The queue
 
     def _serve(self, connection: BackendConnection) -> None:
         """Give a clean connection to the first in the queue, whose session goes on at once. A chain of sessions
@@ -371,7 +258,7 @@ class NodePool:
         if self._serving >= NESTED_SERVES:
             self._loop.call_soon(self.release, connection)
             return
-        lease = self._queue.popleft()
+        lease = self._in_turn.popleft()
         self.counts.leases += 1
         lease.connection = connection
         self._serving += 1
@@ -380,36 +267,13 @@ class NodePool:
         finally:
             self._serving -= 1
 
-    def _time_out(self) -> None:
-        """One timer serves the whole queue, since all wait equally long."""
-        self._queue_timer = None
-        overdue = self._loop.time() - self.settings.queue_timeout_s + TIMER_SLACK_S
-        while self._queue and self._queue[0].queued_at <= overdue:
-            lease = self._queue.popleft()
-            self.counts.queue_timeouts += 1
-            lease.error = ProxyError(
-                "53300",
-                f"no connection to node {self.node.name} became free within {self.settings.queue_timeout_s:g} s",
-                hint="All connections of the pool are in use: raise proxy.pool.size or shorten transactions.",
-            )
-            lease.wake()
-        if self._queue:
-            wait_s = self._queue[0].queued_at - overdue
-            self._queue_timer = self._loop.call_later(max(wait_s, TIMER_SLACK_S), self._time_out)
-
-    def _fail_queue(self, reason: ProxyError) -> None:
-        queue, self._queue = self._queue, deque()
-        for lease in queue:
-            lease.error = reason
-            self._loop.call_soon(lease.wake)
-
     # Growing and shrinking
 
     def _grow(self) -> None:
         """Connect as long as someone waits for whom no connection is on its way."""
         while (
             not self._closed
-            and len(self._queue) > self._connecting
+            and len(self._in_turn) > self._connecting
             and len(self._all) + self._connecting < self.settings.size
             and not (self._breaker.tripped and self._connecting)
         ):
@@ -440,7 +304,7 @@ class NodePool:
         connection.on_lost = self._lost
         if self._retired or self.paused:
             _expire(connection)  # for those who must be served nevertheless, and nobody else
-            if self._queue:
+            if self._in_turn:
                 self._serve(connection)
                 return
         elif replaced != self._replaced:
@@ -460,7 +324,7 @@ class NodePool:
             self._on_failure(self.node.name, failure.message)
         else:
             log.warning("node %s refuses the log-in: %s", self.node.name, failure.message)
-        self._fail_queue(failure)
+        self._queue.fail(failure)
 
     def _lost(self, connection: BackendConnection) -> None:
         self.counts.lost += 1
@@ -471,7 +335,7 @@ class NodePool:
 
     def _forget(self, connection: BackendConnection) -> None:
         self._all.discard(connection)
-        self._settling.pop(connection, None)
+        self._settling.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._grow()

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from pgproxy.backend.pool import NodePool, PoolCounts
+from pgproxy.backend.counts import PoolCounts
+from pgproxy.backend.pool import NodePool
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.model import ClusterSettings, Node, PoolSettings
 from pgproxy.wire.auth import Credential

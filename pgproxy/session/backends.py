@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pgproxy.backend.connection import IDLE, BackendConnection
+from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
-from pgproxy.backend.pool import Lease, NodePool
+from pgproxy.backend.lease_queue import Lease
+from pgproxy.backend.pool import NodePool
+from pgproxy.backend.scanner import IDLE
 from pgproxy.errors import ConnectionLost, NodeFailure, ProxyError
 from pgproxy.planner.plan import Effect, Pin
 from pgproxy.session.client import Client

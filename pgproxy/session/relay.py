@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import BOUND, Exchange, Mode
-from pgproxy.backend.pool import Lease, NodePool
+from pgproxy.backend.lease_queue import Lease
+from pgproxy.backend.pool import NodePool
 from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ConnectionLost, ProxyError
 from pgproxy.operators.arguments import Arguments
