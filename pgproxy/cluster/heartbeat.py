@@ -121,7 +121,7 @@ class Heartbeats:
     def ask_now(self, node: str) -> None:
         """Probe a node now, whatever is known of it."""
         if node in self.members:
-            self._nudge(node)
+            self._ask_all(node)
         else:
             self._beats[node].nudge()
 
@@ -171,14 +171,12 @@ class Heartbeats:
 
     def seek_primary(self, node: str, found: Callable[[], None]) -> None:
         """Ask all members of a node with replicas at once; `found` is called when they have answered, or not."""
-        self._nudge(node)
-        beats = [self._beats[key] for key in self.members[node].nodes]
-        self._seekers.add({beat.key: 2 if beat.probing else 1 for beat in beats}, found)
+        self._seekers.add(self._ask_all(node), found)
 
     def _add_members(
         self, node: Node, cluster: ClusterSettings, settings: HeartbeatSettings, table: sql.Composable | None
     ) -> None:
-        members = Members(node, cluster, self._changed, self._moved, lambda: self._nudge(node.name))
+        members = Members(node, cluster, self._changed, self._moved, lambda: self._ask_all(node.name))
         self.members[node.name] = members
 
         def probed(state: NodeState) -> None:
@@ -188,9 +186,13 @@ class Heartbeats:
         for key, member in members.nodes.items():
             self._beats[key] = _Heartbeat(key, member, cluster, settings, table, self._changed, probed)
 
-    def _nudge(self, node: str) -> None:
-        for key in self.members[node].nodes:
-            self._beats[key].nudge()
+    def _ask_all(self, node: str) -> dict[str, int]:
+        """Probe every member now; how many probes of each must end until it has been. One that is under way already
+        may know nothing new."""
+        beats = [self._beats[key] for key in self.members[node].nodes]
+        for beat in beats:
+            beat.nudge()
+        return {beat.key: 2 if beat.probing else 1 for beat in beats}
 
     def _moved(self, former: str) -> None:
         for listener in self._move_listeners:

@@ -49,12 +49,12 @@ async def ask_role(connection: AsyncConnection) -> Role:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The key of the primary, or None and why there is none that can be used. `stale`: members that claim to be the
-    primary, but are not. `unclaimed`: nobody says that it is the primary."""
+    primary, but are not. `early`: a member may have become the primary since it was asked."""
 
     primary: str | None
     reason: str | None = None
     stale: tuple[str, ...] = ()
-    unclaimed: bool = False
+    early: bool = False
 
 
 def find_primary(states: Mapping[str, NodeState], newest_timeline: int) -> Verdict:
@@ -66,7 +66,7 @@ def find_primary(states: Mapping[str, NodeState], newest_timeline: int) -> Verdi
         return Verdict(None, f"its members are of different database systems: {told}")
     claiming = [key for key, role in roles.items() if not role.in_recovery]
     if not claiming:
-        return Verdict(None, "; ".join(_why_not(key, state) for key, state in states.items()), unclaimed=True)
+        return Verdict(None, "; ".join(_why_not(key, state) for key, state in states.items()), early=True)
     newest = max(newest_timeline, *(role.timeline for role in roles.values()))
     ahead = [key for key in claiming if roles[key].timeline == newest]
     stale = tuple(key for key in claiming if key not in ahead)
@@ -75,7 +75,9 @@ def find_primary(states: Mapping[str, NodeState], newest_timeline: int) -> Verdi
         return Verdict(None, f"{both} both claim to be its primary, on timeline {newest}", stale)
     if not ahead:
         told = ", ".join(f"{address_of(key)} on timeline {roles[key].timeline}" for key in stale)
-        return Verdict(None, f"only an old primary answers ({told}), but there is a timeline {newest}", stale)
+        return Verdict(
+            None, f"only an old primary answers ({told}), but there is a timeline {newest}", stale, early=True
+        )
     return Verdict(ahead[0], None, stale)
 
 
@@ -94,7 +96,8 @@ class Members:
     """What is known of one node's members. `take` every probe's outcome.
 
     `state` is the node's own: up as long as there is a primary. `changed` hears when that changes, `moved` the key of
-    the former primary when there is another and it may still take writes; `ask_again` makes all members be probed now.
+    the former primary when there is another and it may still take writes; `ask_again` makes all members be probed now,
+    and tells how many probes of each must end until it has been asked anew.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Members:
         cluster: ClusterSettings,
         changed: Callable[[NodeState], None],
         moved: Callable[[str], None],
-        ask_again: Callable[[], None],
+        ask_again: Callable[[], dict[str, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
@@ -117,7 +120,7 @@ class Members:
         self._changed = changed
         self._moved = moved
         self._ask_again = ask_again
-        self._due: set[str] | None = None  # who must still be asked again before there is no primary
+        self._due: dict[str, int] | None = None  # the probes that must still end before there is no primary
         self._clock = clock
         self._wal = WalHistory(cluster.max_lag_s)
         self._former: str | None = None  # the last primary that there was
@@ -153,21 +156,27 @@ class Members:
     # Inside
 
     def _may_be_too_early(self, verdict: Verdict, told_by: str) -> bool:
-        """The primary is one no more: another member may be it since the last time it was asked. There is no primary
-        only when all others have been asked again."""
-        if not verdict.unclaimed or self.primary is None:
+        """Another member may be the primary since the last time it was asked: there is none only when all others have
+        been asked again. But an old primary that insists takes writes that will be lost: that is not waited for."""
+        insists = told_by == self.primary and told_by in verdict.stale and not self.states[told_by].failures
+        if not verdict.early or self.primary is None or insists:
             self._due = None
             return False
         if self._due is None:
-            self._due = set(self.nodes)
-            self._ask_again()
-        self._due.discard(told_by)
+            self._due = self._ask_again()
+            del self._due[told_by]
+        elif told_by in self._due:
+            self._due[told_by] -= 1
+            if not self._due[told_by]:
+                del self._due[told_by]
         return bool(self._due)
 
     def _use(self, verdict: Verdict) -> None:
-        key, self.primary = verdict.primary, verdict.primary
-        before, now = self.state, time.time()
+        used, self.primary = self.primary, verdict.primary
+        key, before, now = verdict.primary, self.state, time.time()
         if key is None:
+            if used in verdict.stale:
+                self._moved(used)
             self.state = replace(before, up=False, latency_ms=None, error=verdict.reason)
             if before.up is not False:
                 self.state = replace(self.state, since=now)

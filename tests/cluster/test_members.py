@@ -20,6 +20,7 @@ class Situation:
         self.changes: list[tuple[str, bool | None]] = []
         self.moves: list[str] = []
         self.asked_again = 0
+        self.under_way: set[str] = set()  # whose probes had begun when they were asked again
         cluster = ClusterSettings("c", Engine.POSTGRESQL, "d", "u", read_from=read_from, max_lag_s=max_lag_s)
         self.members = Members(
             NODE,
@@ -40,8 +41,14 @@ class Situation:
         known = self.members.states[key]
         self.members.take(NodeState(key, up=False, since=0.0, failures=2, error="refused", role=known.role))
 
-    def _all_asked_again(self) -> None:
+    def missed(self, key: str) -> None:
+        """A probe has failed, but it is not down yet."""
+        known = self.members.states[key]
+        self.members.take(NodeState(key, up=True, since=0.0, failures=1, error="slow", role=known.role))
+
+    def _all_asked_again(self) -> dict[str, int]:
         self.asked_again += 1
+        return {key: 2 if key in self.under_way else 1 for key in (A, B, C)}
 
     def gone(self, key: str) -> None:
         """It is dead, and so the others have been asked again."""
@@ -126,6 +133,50 @@ def test_there_is_no_primary_only_when_all_have_been_asked_again() -> None:
     assert situation.changes == [("west", True), ("west", False)]
 
 
+def test_a_probe_that_was_under_way_says_nothing_new() -> None:
+    situation = healthy()
+    situation.under_way = {B}
+    situation.standby(A)
+    situation.standby(C)
+    situation.standby(B)  # as it was when it was asked
+    assert situation.members.primary == A
+    situation.primary(B, timeline=2)
+    assert situation.members.primary == B
+    assert situation.changes == [("west", True)]
+
+
+def test_a_standby_may_know_of_the_new_timeline_before_the_new_primary_was_asked() -> None:
+    """A switch-over once more: what the old primary was is all that is known of it."""
+    situation = healthy()
+    situation.standby(C, timeline=2)
+    assert situation.asked_again == 1
+    situation.missed(A)
+    assert situation.members.primary == A
+    situation.primary(B, timeline=2)
+    assert situation.members.primary == B
+    assert situation.changes == [("west", True)]
+
+
+def test_an_old_primary_that_insists_is_not_used_any_more() -> None:
+    """Whatever it took would be lost: what runs there ends, whoever the new one may be."""
+    situation = healthy()
+    situation.standby(C, timeline=2)
+    assert situation.moves == []
+    situation.primary(A, timeline=1)
+    assert situation.members.primary is None
+    assert situation.moves == [A]
+    assert situation.changes == [("west", True), ("west", False)]
+
+
+def test_only_an_old_primary_is_left_when_all_have_been_asked_again() -> None:
+    situation = healthy()
+    situation.standby(C, timeline=2)
+    situation.missed(A)
+    situation.standby(B)
+    assert situation.members.primary is None
+    assert "only an old primary answers (10.0.0.1:5432 on timeline 1)" in str(situation.members.state.error)
+
+
 def test_an_old_primary_that_comes_back_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     situation = healthy()
     situation.gone(A)
@@ -200,8 +251,7 @@ def test_reads_go_on_without_a_primary(read_from: str) -> None:
 
 def test_a_replica_that_has_missed_one_probe_is_not_read() -> None:
     situation = healthy("replica")
-    known = situation.members.states[B]
-    situation.members.take(NodeState(B, up=True, since=0.0, failures=1, error="slow", role=known.role))
+    situation.missed(B)
     assert situation.reads() == {C}
 
 

@@ -186,6 +186,7 @@ def test_a_write_that_a_former_primary_refuses_runs_on_the_new_one(
                 assert port_of(client) == old.port
         moves = proxy.log_text().count("is its primary now")
         assert moves == len(writes)
+        assert "DOWN" not in proxy.log_text()
 
 
 def test_in_a_transaction_the_client_hears_of_it(replicated: ReplicatedCluster, tmp_path: Path) -> None:
