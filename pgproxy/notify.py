@@ -1,4 +1,8 @@
-"""Tells systemd how far the proxy is (sd_notify's protocol: a datagram to the socket that NOTIFY_SOCKET names)."""
+"""Tells systemd how far the proxy is (sd_notify's protocol: a datagram to the socket that NOTIFY_SOCKET names).
+
+Each process says of itself when it is ready and when it stops. That another one has taken over is said by the one that
+is relieved, before it ends: were it gone first, systemd would take that for the service's end, and end the other too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,11 @@ import socket
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
+
+
+def main_process(pid: int) -> str:
+    """Another process is the service's main one now."""
+    return f"MAINPID={pid}"
 
 
 def notify(state: str) -> None:

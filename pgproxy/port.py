@@ -15,9 +15,9 @@ BACKLOG = 1_024
 class Port:
     """`bind` or `take`, `open`, `close` (accept no more), `end` (hear no cancel requests any more).
 
-    `relieved` is called when a successor has it."""
+    `relieved` is called with the successor's process id when that one has it."""
 
-    def __init__(self, worker: Worker, name: str, relieved: Callable[[], None]) -> None:
+    def __init__(self, worker: Worker, name: str, relieved: Callable[[int], None]) -> None:
         self.sockets: list[socket.socket] = []
         self._worker = worker
         self._name = name
@@ -50,9 +50,9 @@ class Port:
         self._handover = Handover(self._name, self.sockets, worker.number, worker.loop, self._on_taken, worker.cancel)
         self._handover.open()
 
-    def _on_taken(self) -> None:
+    def _on_taken(self, by: int) -> None:
         self.close()
-        self._relieved()
+        self._relieved(by)
 
     def close(self) -> None:
         for server in self._servers:

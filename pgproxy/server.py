@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ async def serve(
         _log_start(run, config_path)
         if run.http is not None:
             await run.http.start()
-        notify.notify(f"MAINPID={os.getpid()}\n{notify.READY}" if run.predecessor else notify.READY)
+        notify.notify(notify.READY)
         on_ready()
         await _serve_until_the_end(run)
     except TakeoverFailed as wrong:
@@ -118,7 +117,8 @@ def _prepare(shard_map: ShardMap, read_again: Callable[[], ShardMap], take_over:
     loop.add_signal_handler(signal.SIGHUP, lambda: worker.orders.later(0, reload.on_signal()))
     http = _http(worker)
 
-    def relieved() -> None:
+    def relieved(by: int) -> None:
+        notify.notify(notify.main_process(by))
         if http is not None:
             http.release()
         ending.relieve()

@@ -37,14 +37,15 @@ class TakeoverFailed(Exception):
 
 @dataclass(slots=True)
 class Handover:
-    """The end that waits for a successor. `on_taken` is called when that one accepts connections: stop accepting then.
+    """The end that waits for a successor. `on_taken` is called with its process id when it accepts connections: stop
+    accepting then.
     `on_cancel` hears of cancel requests that came to the successor for sessions that are still here."""
 
     name: str
     sockets: Sequence[socket.socket]
     number: int
     loop: asyncio.AbstractEventLoop
-    on_taken: Callable[[], None]
+    on_taken: Callable[[int], None]
     on_cancel: OnCancel
     _listening: socket.socket | None = None
     _peers: list[socket.socket] | None = None
@@ -109,7 +110,7 @@ class Handover:
             socket.send_fds(peer, [_TAKE], [each.fileno() for each in self.sockets])
         elif kind == _MINE:
             self.close()  # the name is the successor's from here on
-            self.on_taken()
+            self.on_taken(_credentials(peer)[0])
             peer.send(_MINE)
 
     def _drop(self, peer: socket.socket) -> None:
@@ -203,8 +204,15 @@ def _listen(name: str) -> socket.socket:
 
 def _is_ours(peer: socket.socket) -> bool:
     """Of the same user, or of root. Any user of the machine may ask for an abstract name, or take it first."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(credentials)[1] in (0, os.geteuid())
+    return _credentials(peer)[1] in (0, os.geteuid())
+
+
+def _credentials(peer: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group, as the kernel has them."""
+    process, user, group = _CREDENTIALS.unpack(
+        peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return process, user, group
 
 
 def _failed(predecessor: Predecessor, broken: OSError) -> TakeoverFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pgproxy.notify import READY, notify
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
+from tests.test_takeover import END_S, successor
 
 
 @pytest.fixture
@@ -28,6 +30,30 @@ def test_a_run_tells_its_states(supervisor: socket.socket, library_cluster: Libr
     with running_proxy(library_cluster, tmp_path):
         assert supervisor.recv(100) == b"READY=1"
     assert supervisor.recv(100) == b"STOPPING=1"
+
+
+def heard(supervisor: socket.socket) -> tuple[int, bytes]:
+    """The next message and the process that has sent it, as systemd learns it from the kernel."""
+    message, ((_, _, credentials),), _, _ = supervisor.recvmsg(100, socket.CMSG_SPACE(12))
+    return struct.unpack("3i", credentials)[0], message
+
+
+def test_who_is_relieved_names_its_successor_before_it_ends(
+    supervisor: socket.socket, library_cluster: LibraryCluster, tmp_path: Path
+) -> None:
+    """Nothing else is heard of the first one: it does not stop, it only has no successor's place any more."""
+    supervisor.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    with running_proxy(library_cluster, tmp_path) as first:
+        assert heard(supervisor) == (first.process.pid, b"READY=1")
+        with successor(first) as (second, _):
+            assert heard(supervisor) == (first.process.pid, f"MAINPID={second.pid}".encode())
+            assert heard(supervisor) == (second.pid, b"READY=1")
+            assert first.process.wait(END_S) == 0
+            with successor(first, "third") as (third, _):
+                assert heard(supervisor) == (second.pid, f"MAINPID={third.pid}".encode())
+                assert heard(supervisor) == (third.pid, b"READY=1")
+                assert second.wait(END_S) == 0
+            assert heard(supervisor) == (third.pid, b"STOPPING=1")
 
 
 def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
