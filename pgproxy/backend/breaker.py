@@ -43,7 +43,13 @@ class Breaker:
         self._retry_at = now + (self._open_s if self.tripped else backoff_s) * random.uniform(0.5, 1)
         self._last = failure
 
+    def change(self, trips_after: int, open_s: float, now: float) -> None:
+        """Other settings; a wait that has begun is no longer than they say."""
+        self._trips_after, self._open_s = trips_after, open_s
+        self._retry_at = min(self._retry_at, now + open_s)
+
     def succeeded(self) -> None:
+        """Or it may well, since something has changed there."""
         self._failures = 0
         self._retry_at = 0.0
         self._last = None

@@ -26,6 +26,7 @@ from pgproxy.wire.auth import Credential
 log = logging.getLogger("pgproxy.backend")
 
 REAP_INTERVAL_S = 5.0
+BREAKER_LOOK_S = 0.5
 LIFETIME_JITTER = 0.2
 NESTED_SERVES = 8
 _NOT_NOW = frozenset({"57P01", "57P02", "57P03"})  # it shuts down or starts
@@ -124,7 +125,8 @@ class NodePool:
         node's failure. Give up with `withdraw`. `in_the_way`: whoever asks holds what a pause waits for, and so is
         served nevertheless."""
         lease = Lease(wake, self._loop.time())
-        broken = None if self._all else self._breaker.why_open(self._loop.time())
+        waits_for_resume = self.paused and not in_the_way
+        broken = None if self._all or waits_for_resume else self._breaker.why_open(self._loop.time())
         lease.error = self._queue.why_full() or broken
         if lease.error is not None:
             return lease
@@ -224,7 +226,7 @@ class NodePool:
         """Serve those who wait, in the order in which they came; `queue_timeout_s` begins now."""
         if not self.paused:
             return
-        self._backoff_s = self._retry_at = 0.0
+        self._breaker.succeeded()
         self._queue.resume()
         self._grow()
 
@@ -234,8 +236,9 @@ class NodePool:
         self.node, self._cluster, self.settings = node, cluster, settings
         self._queue.settings = settings
         self._reap_interval_s = _reap_interval_s(settings)
+        self._breaker.change(settings.breaker_failures, settings.breaker_open_s, self._loop.time())
         if moved:
-            self._backoff_s = self._retry_at = 0.0
+            self._breaker.succeeded()
             self.replace_connections()
         self._grow()
 
@@ -283,7 +286,8 @@ class NodePool:
     async def _connect(self) -> None:
         replaced = self._replaced
         try:
-            await asyncio.sleep(self._breaker.pause_s(self._loop.time()))
+            while pause_s := self._breaker.pause_s(self._loop.time()):  # noqa: ASYNC110 - time alone ends it, mostly
+                await asyncio.sleep(min(pause_s, BREAKER_LOOK_S))  # other settings may make it shorter
             connection = await BackendConnection.open(
                 self.node, self._cluster, self._loop, self.settings.connect_timeout_s, self.tls, self.credential
             )
