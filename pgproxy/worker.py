@@ -85,13 +85,14 @@ class Worker:
         self.heartbeats = Heartbeats(shard_map)
         self.members = all_members(shard_map)
         self.any_replicas = bool(self.heartbeats.members)
+        self.paused: set[str] = set()
         self.gateways = Gateways(
             shard_map.nodes,
             interchangeable=shard_map.cluster.engine is Engine.COCKROACHDB,
             stable_s=shard_map.proxy.failover_stable_s,
             clock=loop.time,
+            paused=self.paused,
         )
-        self.paused: set[str] = set()
         self.in_force = InForce(shard_map, {key: self._make_pool(key, shard_map.proxy.pool) for key in self.members})
         self.orders = Orders(self, loop)
         self._retired = Retired(loop, self._anyone_needs)
@@ -213,7 +214,7 @@ class Worker:
         self.gateways.change(shard_map.nodes, shard_map.proxy.failover_stable_s)
         self._time_limits.change(shard_map.proxy)
         self._newcomers.change(shard_map.proxy.max_unauthenticated, shard_map.proxy.max_unauthenticated_per_address)
-        self.paused &= set(shard_map.nodes)
+        self.paused.intersection_update(shard_map.nodes)
         gone = {key: pool for key, pool in self.pools.items() if key not in self.members}
         pools = self._changed_pools(shard_map)
         settings = shard_map.proxy.pool
@@ -461,8 +462,6 @@ class Worker:
         return pending
 
     def gateway_for(self, node: str, failed: Collection[str] = ()) -> str:
-        if node in self.paused:
-            return node  # statements wait, whatever becomes of the node meanwhile
         gateway = self.gateways.node_for(node, failed)
         if gateway is None:
             raise self._all_down(node) if self.gateways.interchangeable else self._why_down(node)

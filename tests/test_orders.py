@@ -15,6 +15,7 @@ import pytest
 
 from pgproxy.shardmap.model import HeartbeatSettings, PoolSettings, ShardMap
 from tests.activity import await_nothing_open, connections, until
+from tests.fix_gateways import GatewayCluster
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.test_takeover import Users
@@ -234,6 +235,49 @@ def test_resume_tells_of_a_node_that_does_not_answer(own_cluster: LibraryCluster
         assert order(proxy, "RESUME") == [f"node {WEST} does not answer"]
         with pytest.raises(psycopg.errors.ConnectionFailure, match="is down"):
             client.execute(COUNT_WEST)
+
+
+# Where any node reaches every table
+
+
+QUICK = HeartbeatSettings(interval_s=0.1, timeout_s=2.0, down_after=1)
+
+
+def test_a_paused_gateway_goes_away_and_comes_back(gateways: GatewayCluster, tmp_path: Path) -> None:
+    """Its own statements wait for it, whatever becomes of it; those of others do not notice."""
+    relay = gateways.relays[WEST]
+    with running_proxy(gateways, tmp_path, heartbeat=QUICK) as proxy:
+        clients = [proxy.connect() for _ in range(3)]
+        assert [client.execute(COUNT_WEST).fetchone() for client in clients] == [(24,)] * 3
+        order(proxy, f"PAUSE {WEST}")
+        before, early = in_thread(lambda: clients[0].execute(COUNT_WEST).fetchone())
+        until(lambda: shown(proxy, "SHOW POOLS", "waiting")[WEST] == 1, "it waits")
+        relay.kill()
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "the heartbeat has noticed")
+        after, late = in_thread(lambda: clients[1].execute(COUNT_WEST).fetchone())
+        scattered, whole = in_thread(lambda: clients[2].execute(COUNT).fetchone())
+        until(lambda: shown(proxy, "SHOW POOLS", "waiting")[WEST] == 3, "all wait")
+        with proxy.connect() as other:
+            assert other.execute(COUNT_NORTH).fetchone() == (24,)
+        relay.heal()
+        assert order(proxy, f"RESUME {WEST}") == []
+        for thread in (before, after, scattered):
+            thread.join()
+        assert (early, late, whole) == ([(24,)], [(24,)], [(72,)])
+        for client in clients:
+            client.close()
+
+
+def test_a_paused_gateway_stands_in_for_nobody(gateways: GatewayCluster, tmp_path: Path) -> None:
+    with running_proxy(gateways, tmp_path, heartbeat=QUICK) as proxy, proxy.connect() as client:
+        order(proxy, f"PAUSE {NORTH}")
+        gateways.relays[WEST].kill()
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "the heartbeat has noticed")
+        for _ in range(6):
+            assert client.execute(COUNT_WEST).fetchone() == (24,)
+        assert shown(proxy, "SHOW POOLS", "size")[NORTH] == 0
+        order(proxy, "RESUME")
+        assert client.execute(COUNT).fetchone() == (72,)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgproxy.demo.nodes import free_port
+from loadtest.gateways import CRDB_VERSION
+from loadtest.tcp_relay import TcpRelay
+from pgproxy.demo.nodes import HOST, free_port
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
 from pgproxy.shardmap.load import load
 from pgproxy.shardmap.model import Engine, HeartbeatSettings, Method, Node, Shard, ShardMap, Table
 from pgproxy.shardmap.write import to_toml
 from pgproxy.wire.scram import make_verifier
 from tests.activity import await_nothing_open, await_running, connect, connections, locked, until
+from tests.fix_gateways import GatewayCluster
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.session.fix_authentication import with_rules, write_users
@@ -350,6 +353,42 @@ def test_a_wrong_engine_needs_a_restart_and_is_not_asked_for(proxy: RunningProxy
     assert reload(proxy, change) == [
         'cluster.engine stays "postgresql" until the next start; the file says "cockroachdb"'
     ]
+
+
+# Where any node reaches every table
+
+
+def test_gateways_come_and_go(gateways: GatewayCluster, tmp_path: Path) -> None:
+    quick = HeartbeatSettings(interval_s=0.1, timeout_s=2.0, down_after=1)
+    with (
+        TcpRelay(gateways.server.port, free_port(), announces=CRDB_VERSION) as fourth,
+        running_proxy(gateways, tmp_path, heartbeat=quick) as proxy,
+        proxy.connect() as client,
+        proxy.connect() as inside,
+    ):
+        inside.execute("BEGIN")
+        inside.execute("UPDATE books SET genre = genre WHERE branch = 'west'")
+        reload(proxy, lambda found: replace(found, nodes={**found.nodes, "fourth": Node("fourth", HOST, fourth.port)}))
+        inside.execute("UPDATE books SET genre = genre WHERE branch = 'north'")
+        inside.execute("COMMIT")
+        for relay in gateways.relays.values():
+            relay.kill()
+        until(lambda: proxy.log_text().count("is DOWN") == 3, "the heartbeats have noticed")
+        served = fourth.served
+        assert client.execute(COUNT_WEST).fetchone() == (24,)
+        assert client.execute(COUNT).fetchone() == (72,)
+        assert fourth.served > served
+        gateways.heal()
+        until(lambda: proxy.log_text().count("is UP") == 3, "they are back")
+        reload(proxy, lambda found: moved_to(replace(found, nodes=without(found.nodes, WEST)), WEST, "fourth"))
+        assert client.execute(COUNT_WEST).fetchone() == (24,)
+        until(lambda: gateways.relays[WEST].connections == 0, "nothing is left open to a node that has left")
+        assert "nodes.fifth: " in refused(proxy, with_a_dead_gateway)
+        assert "Traceback" not in proxy.log_text()
+
+
+def with_a_dead_gateway(found: ShardMap) -> ShardMap:
+    return replace(found, nodes={**found.nodes, "fifth": Node("fifth", HOST, free_port())})
 
 
 # What has begun is finished under the old map

@@ -13,12 +13,20 @@ _DOWN = float("inf")
 
 class Gateways:
     """A node that was down or in trouble is preferred again when it has been well for `stable_s`; until then it
-    serves only if no other does."""
+    serves only if no other does. `paused` are nodes that an operator has paused, as they are at any time: statements
+    for them wait, and those for others go there last of all."""
 
     def __init__(
-        self, nodes: Iterable[str], *, interchangeable: bool, stable_s: float, clock: Callable[[], float]
+        self,
+        nodes: Iterable[str],
+        *,
+        interchangeable: bool,
+        stable_s: float,
+        clock: Callable[[], float],
+        paused: Collection[str] = (),
     ) -> None:
         self.interchangeable = interchangeable
+        self._paused = paused
         self._nodes = tuple(nodes)
         self.failovers = dict.fromkeys(self._nodes, 0)  # statements for this node that were sent elsewhere
         self._stable_s = stable_s
@@ -57,6 +65,8 @@ class Gateways:
         statement already are the last to be asked."""
         if not self._avoided_until and not failed:
             return home
+        if home in self._paused:
+            return home  # statements wait, whatever becomes of the node meanwhile
         if not self.interchangeable:
             return None if self._avoided_until.get(home) == _DOWN else home
         self._forget_old_trouble()
@@ -72,7 +82,8 @@ class Gateways:
 
     def untried(self, failed: Collection[str]) -> bool:
         """Some node is up that has not failed this statement yet."""
-        return any(self._avoided_until.get(node) != _DOWN and node not in failed for node in self._nodes)
+        tried = {*failed, *self._paused}
+        return any(self._avoided_until.get(node) != _DOWN and node not in tried for node in self._nodes)
 
     def is_avoided(self, node: str) -> bool:
         """Up, but not trusted yet."""
@@ -80,7 +91,7 @@ class Gateways:
         return self._avoided_until.get(node, _DOWN) != _DOWN
 
     def _rank(self, node: str, failed: Collection[str]) -> int:
-        return 2 * (node in failed) + (node in self._avoided_until)
+        return 4 * (node in self._paused) + 2 * (node in failed) + (node in self._avoided_until)
 
     def _forget_old_trouble(self) -> None:
         now = self._clock()

@@ -15,7 +15,7 @@ from pgproxy.errors import NodeFailure
 from pgproxy.shardmap.model import HeartbeatSettings, PoolSettings
 from tests.activity import until
 from tests.fix_nodes import LibraryCluster, running_cluster
-from tests.fix_proxy import RunningProxy, running_proxy
+from tests.fix_proxy import running_proxy
 from tests.test_orders import order, shown
 from tests.test_reload import reload, with_pool
 

@@ -13,10 +13,13 @@ from pgproxy.cluster.gateways import Gateways
 class Clock:
     now: float = 100.0
     nodes: tuple[str, ...] = ("a", "b", "c")
+    paused: set[str] = field(default_factory=set)
     gateways: Gateways = field(init=False)
 
     def __post_init__(self) -> None:
-        self.gateways = Gateways(self.nodes, interchangeable=True, stable_s=5.0, clock=lambda: self.now)
+        self.gateways = Gateways(
+            self.nodes, interchangeable=True, stable_s=5.0, clock=lambda: self.now, paused=self.paused
+        )
 
 
 @pytest.fixture
@@ -91,6 +94,23 @@ def test_who_has_failed_the_statement_is_asked_last(clock: Clock) -> None:
     clock.gateways.went_down("c")
     assert clock.gateways.untried({"a"})
     assert not clock.gateways.untried({"a", "b"})
+
+
+def test_statements_for_a_paused_node_wait_there(clock: Clock) -> None:
+    clock.paused.add("a")
+    clock.gateways.went_down("a")
+    assert homes(clock.gateways) == {"a"}
+    clock.paused.clear()
+    assert homes(clock.gateways) == {"b", "c"}
+
+
+def test_a_paused_node_stands_in_for_nobody(clock: Clock) -> None:
+    clock.gateways.went_down("a")
+    clock.paused.add("b")
+    assert homes(clock.gateways) == {"c"}
+    assert not clock.gateways.untried({"c"})
+    clock.gateways.went_down("c")
+    assert homes(clock.gateways) == {"b"}  # there they wait, which is better than an error
 
 
 def test_independent_nodes_have_no_stand_in() -> None:
