@@ -67,6 +67,10 @@ class NodeFailure(ProxyError):
         self.node = node
 
 
+class TurnedAway(NodeFailure):
+    """Who waited for a connection waited at the wrong member of the node: the primary is another one now."""
+
+
 class ConnectionLost(NodeFailure):
     """A connection broke while a statement ran on it: whether it took effect is not known."""
 

@@ -18,7 +18,7 @@ from pgproxy.admin.encode import encode
 from pgproxy.auth.pending import Pending
 from pgproxy.backend.pool import NodePool
 from pgproxy.cluster.heartbeat import Heartbeats
-from pgproxy.errors import ProxyError
+from pgproxy.errors import ProxyError, TurnedAway
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.wire.messages import notice_response
 
@@ -39,6 +39,8 @@ class Operated(Protocol):
     paused: set[str]
 
     def pools_on(self, node: str) -> list[NodePool]: ...
+
+    def is_primary(self, pool: NodePool) -> bool: ...
 
 
 class Orders:
@@ -166,6 +168,8 @@ class Orders:
     def _let_go_on(self, nodes: Sequence[str]) -> None:
         self._worker.paused.difference_update(nodes)
         for pool in self._pools(nodes):
+            if not self._worker.is_primary(pool):  # it may have been when they came
+                pool.turn_away(TurnedAway(pool.node.name, f"node {pool.node.name} has another primary now"))
             pool.resume()
 
     def _pools(self, nodes: Sequence[str]) -> list[NodePool]:

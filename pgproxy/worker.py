@@ -415,6 +415,10 @@ class Worker:
         pools = (*self.pools.values(), *(pool for _, _, pool in self.user_pools.all()))
         return [pool for pool in pools if pool.node.name == node]
 
+    def is_primary(self, pool: NodePool) -> bool:
+        """Statements for its node go there."""
+        return self.members.get(self.place(pool.node.name)) == pool.node
+
     # Nodes
 
     @property
@@ -429,7 +433,10 @@ class Worker:
         return self.facts is not None and self.facts.bytewise_default
 
     def why_down(self, node: str) -> NodeFailure | None:
-        return self._why_down(node) if node in self._down and node not in self.paused else None
+        if node not in self._down:
+            return None
+        name = self.members[node].name if node in self.members else node
+        return None if name in self.paused else self._why_down(node)
 
     def _why_down(self, node: str) -> NodeFailure:
         state = self._down[node]
@@ -454,7 +461,8 @@ class Worker:
         members = self.heartbeats.members.get(node)
         if members is None:
             return node
-        return (members.reader(other_than) if reads else None) or members.primary or node
+        primary = members.primary or (members.last_primary if node in self.paused else None)
+        return (members.reader(other_than) if reads else None) or primary or node
 
     def seek_primary(self, node: str, wake: Callable[[], None]) -> Pending[None]:
         pending: Pending[None] = Pending(wake)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.activity import await_nothing_open, connections, until
 from tests.fix_gateways import GatewayCluster
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
+from tests.fix_replicas import ReplicatedCluster, follow
 from tests.test_takeover import Users
 
 WEST, NORTH = "west-library", "north-library"
@@ -278,6 +280,113 @@ def test_a_paused_gateway_stands_in_for_nobody(gateways: GatewayCluster, tmp_pat
         assert shown(proxy, "SHOW POOLS", "size")[NORTH] == 0
         order(proxy, "RESUME")
         assert client.execute(COUNT).fetchone() == (72,)
+
+
+# Where a node has replicas
+
+ROUTED = "SELECT inet_server_port() FROM books WHERE branch = 'west' LIMIT 1"
+WRITE = "UPDATE books SET price = price WHERE branch = 'west' RETURNING inet_server_port()"
+TRANSACTION = "BEGIN …"
+
+
+@contextmanager
+def paused_with_replicas(replicated: ReplicatedCluster, directory: Path, read_from: str) -> Iterator[Waiters]:
+    """The node with replicas is paused, and all kinds of statements wait."""
+    change = replicated.shard_map(read_from, 60.0)
+    with running_proxy(replicated.cluster, directory, change, heartbeat=QUICK) as proxy, Waiters(proxy) as waiters:
+        ports = {member.port for member in replicated.members[: 1 if read_from == "primary" else None]}
+        with proxy.connect() as client:
+            until(lambda: {port_of(client) for _ in range(4)} == ports, "every member is read that may be")
+        order(proxy, f"PAUSE {WEST}")
+        pools = [f"{WEST}/127.0.0.1:{member.port}" for member in replicated.members]
+        assert [shown(proxy, "SHOW POOLS", "size")[pool] for pool in pools] == [0, 0]
+        waiters.add(ROUTED, WRITE, COUNT, TRANSACTION)
+        until(lambda: sum(shown(proxy, "SHOW POOLS", "waiting").values()) == 4, "all wait")
+        yield waiters
+
+
+class Waiters:
+    """Clients that wait for the answer to one statement each."""
+
+    def __init__(self, proxy: RunningProxy) -> None:
+        self.proxy = proxy
+        self._threads = ThreadPoolExecutor(20)
+        self._asked: list[tuple[str, psycopg.Connection, Future[list[Any]]]] = []
+
+    def add(self, *sqls: str) -> None:
+        for sql in sqls:
+            client = self.proxy.connect()
+            self._asked.append((sql, client, self._threads.submit(self._ask, client, sql)))
+
+    def answers(self) -> dict[str, list[Any]]:
+        return {sql: answer.result() for sql, _, answer in self._asked}
+
+    @staticmethod
+    def _ask(client: psycopg.Connection, sql: str) -> list[Any]:
+        if sql != TRANSACTION:
+            return client.execute(sql.encode()).fetchall()
+        client.execute("BEGIN")
+        answer = client.execute(WRITE).fetchall()
+        client.execute("COMMIT")
+        return answer
+
+    def __enter__(self) -> Waiters:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, client, _ in self._asked:
+            client.close()
+        self._threads.shutdown()
+
+
+@pytest.mark.parametrize("read_from", ["primary", "any"])
+def test_a_node_with_replicas_is_restarted(replicated: ReplicatedCluster, tmp_path: Path, read_from: str) -> None:
+    primary, standby = replicated.members
+    with paused_with_replicas(replicated, tmp_path, read_from) as waiters:
+        proxy = waiters.proxy
+        for member in replicated.members:
+            member.stop()
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "the heartbeat has noticed")
+        waiters.add(f"{ROUTED} -- late", f"{WRITE} -- late", f"{COUNT} -- late")
+        with proxy.connect() as other:
+            assert other.execute(COUNT_NORTH).fetchone() == (24,)
+        for member in replicated.members:
+            member.start()
+        assert order(proxy, f"RESUME {WEST}") == []
+        answers = waiters.answers()
+        for sql, answer in answers.items():
+            if sql.startswith(COUNT):
+                assert answer == [(72,)]
+            else:
+                assert set(answer) <= (
+                    {(primary.port,), (standby.port,)} if sql.startswith(ROUTED) else {(primary.port,)}
+                )
+        assert "Traceback" not in proxy.log_text()
+
+
+def test_a_node_with_replicas_is_switched_over_while_it_is_paused(
+    replicated: ReplicatedCluster, tmp_path: Path
+) -> None:
+    """What waited for the former primary runs on the new one."""
+    old, new = replicated.members
+    with paused_with_replicas(replicated, tmp_path, "primary") as waiters:
+        proxy = waiters.proxy
+        old.stop()
+        replicated.promote(new)
+        follow(old, new)
+        old.start()
+        until(lambda: f"{new.port} is its primary now" in proxy.log_text(), "the heartbeat has noticed")
+        waiters.add(f"{ROUTED} -- late", f"{WRITE} -- late", f"{TRANSACTION}")
+        assert order(proxy, f"RESUME {WEST}") == []
+        answers = waiters.answers()
+        assert answers.pop(COUNT) == [(72,)]
+        assert {port for answer in answers.values() for port in answer} == {(new.port,)}
+
+
+def port_of(client: psycopg.Connection, sql: str = ROUTED) -> int:
+    row = client.execute(sql.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @pytest.mark.parametrize(

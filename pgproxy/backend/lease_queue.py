@@ -89,8 +89,16 @@ class LeaseQueue:
 
     def fail(self, reason: ProxyError) -> None:
         """Those whose turn is next hear it, from the event loop."""
-        failed = list(self.in_turn)
-        self.in_turn.clear()
+        self._fail(self.in_turn, reason)
+
+    def turn_away(self, reason: ProxyError) -> None:
+        """Those who are held back hear it."""
+        if self._held_back is not None:
+            self._fail(self._held_back, reason)
+
+    def _fail(self, leases: deque[Lease], reason: ProxyError) -> None:
+        failed = list(leases)
+        leases.clear()
         for lease in failed:
             lease.error = reason
             self._loop.call_soon(lease.wake)

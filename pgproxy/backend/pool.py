@@ -230,6 +230,10 @@ class NodePool:
         self._queue.resume()
         self._grow()
 
+    def turn_away(self, reason: ProxyError) -> None:
+        """Whoever waits for `resume` hears this instead."""
+        self._queue.turn_away(reason)
+
     def change(self, node: Node, cluster: ClusterSettings, settings: PoolSettings) -> None:
         """A shard map was reloaded. To a node that is elsewhere now, or wants another log-in, go new connections."""
         moved = (node, cluster) != (self.node, self._cluster)

@@ -129,6 +129,11 @@ class Members:
         self._readers: Sequence[str] = ()
         self._turn = 0
 
+    @property
+    def last_primary(self) -> str:
+        """The member that was the primary last; any one as long as there was none."""
+        return self._former or next(iter(self.nodes))
+
     def reader(self, other_than: str | None = None) -> str | None:
         """The member that the next read goes to, in turns; None: to the primary."""
         readers = self._readers

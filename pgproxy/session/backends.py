@@ -9,7 +9,7 @@ from pgproxy.backend.exchange import Exchange, Mode, ServerError
 from pgproxy.backend.lease_queue import Lease
 from pgproxy.backend.pool import NodePool
 from pgproxy.backend.scanner import IDLE
-from pgproxy.errors import ConnectionLost, NodeFailure, ProxyError
+from pgproxy.errors import ConnectionLost, NodeFailure, ProxyError, TurnedAway
 from pgproxy.planner.plan import Effect, Pin
 from pgproxy.session.client import Client
 from pgproxy.session.elsewhere import Elsewhere
@@ -67,7 +67,10 @@ class Backends:
         if pinned is not None and pinned not in self.held:
             return await self._take_pinned(pinned)
         pool = self.pool(node, reads=reads)
-        connection = pool.try_lease() or await self._queue(pool)
+        try:
+            connection = pool.try_lease() or await self._queue(pool)
+        except TurnedAway:
+            return await self.lease(node, reads=reads)
         self.held[connection] = pool
         connection.on_closed = self._client.wake
         await self._prepare(connection)

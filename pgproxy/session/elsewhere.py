@@ -1,8 +1,9 @@
 """Nodes with replicas, as one session uses them: where a statement runs, and when it runs once more elsewhere.
 
 A statement outside of a transaction runs again when that cannot be noticed and cannot do anything twice: a write that
-a standby has refused (25006: the primary has moved), and, where read_from lets replicas be read, a read that one member
-could not answer, before anything of its rows was sent. What the primary then says is the answer.
+a standby has refused (25006: the primary has moved), whatever was turned away before it was sent, and, where read_from
+lets replicas be read, a read that one member could not answer, before anything of its rows was sent. What the primary
+then says is the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.pool import NodePool
-from pgproxy.errors import NodeFailure, ProxyError
+from pgproxy.errors import NodeFailure, ProxyError, TurnedAway
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
 from pgproxy.session.settings import Settings
@@ -72,6 +73,8 @@ class Elsewhere:
         """Whether the statement, which has failed so outside of a transaction, is to run once more."""
         if not self._places or self._failed is not None or self.told:
             return False
+        if isinstance(error, TurnedAway):
+            return True
         if isinstance(error, NodeFailure) or error.sqlstate in _GOING_AWAY:
             return all(reads for _, reads in self._places.values())
         if not isinstance(error, ServerError) or error.is_stale_plan or error.sqlstate == _CANCELED:
