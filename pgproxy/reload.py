@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -19,6 +19,7 @@ from pgproxy.descriptors import raise_limit
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.load import ShardMapErrors, trust_problem
+from pgproxy.shardmap.members import members_of
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import TlsFileError
@@ -85,7 +86,7 @@ class Reload:
         errors, _ = check_authentication(shard_map)
         findings = await check_nodes(shard_map)
         down = self._known_to_be_down(shard_map)
-        excused = tuple(f"nodes.{node}: " for node in down)
+        excused = tuple(self._places_down(shard_map, down))
         errors += (error for error in findings.errors if not error.startswith(excused))
         warnings += (error for error in findings.errors if error.startswith(excused))
         if errors:
@@ -121,6 +122,16 @@ class Reload:
             for name, node in shard_map.nodes.items()
             if running.nodes.get(name) == node and states[name].up is False
         ]
+
+    def _places_down(self, shard_map: ShardMap, down: Sequence[str]) -> Iterator[str]:
+        """How findings begin that are about nodes, or members of them, that are down already."""
+        for name, node in shard_map.nodes.items():
+            if name in down:
+                yield from (f"nodes.{name}: ", f"nodes.{name}.replicas")
+                continue
+            for index, key in enumerate(list(members_of(node))[1:]):
+                if self._worker.heartbeats.state(key).up is False:
+                    yield f"nodes.{name}.replicas[{index}]: "
 
     async def _facts(self, shard_map: ShardMap, down: Sequence[str]) -> CatalogFacts:
         """Without the nodes that are down the picture is not whole: where nothing has moved, the old one serves."""

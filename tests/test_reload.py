@@ -27,6 +27,7 @@ from tests.activity import await_nothing_open, await_running, connect, connectio
 from tests.fix_gateways import GatewayCluster
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
+from tests.fix_replicas import ReplicatedCluster
 from tests.session.fix_authentication import with_rules, write_users
 
 ROOT = Path(__file__).parent.parent
@@ -353,6 +354,52 @@ def test_a_wrong_engine_needs_a_restart_and_is_not_asked_for(proxy: RunningProxy
     assert reload(proxy, change) == [
         'cluster.engine stays "postgresql" until the next start; the file says "cockroachdb"'
     ]
+
+
+# Where nodes have replicas
+
+
+def heartbeat_users(replicated: ReplicatedCluster) -> set[str]:
+    """As whom the heartbeats are logged in to the members that run."""
+    sql = "SELECT string_agg(usename, ' ') FROM pg_stat_activity WHERE application_name = 'pgproxy heartbeat'"
+    return {replicated.ask(member, sql) for member in replicated.members if member.running}
+
+
+def test_nodes_with_replicas(replicated: ReplicatedCluster, tmp_path: Path) -> None:
+    """The nodes themselves stay as they are until a restart; all else is put in force, for every member."""
+    quick = HeartbeatSettings(interval_s=0.2, timeout_s=2.0)
+    change = replicated.shard_map("replica", 60.0)
+    with running_proxy(replicated.cluster, tmp_path, change, heartbeat=quick) as proxy, proxy.connect() as client:
+        west = load(proxy.config).nodes[WEST]
+        told = "where some have replicas, a change of the nodes needs a restart"
+        assert told in refused(proxy, lambda found: with_node(found, replace(west, replicas=())))
+        assert told in refused(proxy, lambda found: with_node(found, replace(west, name="fourth", replicas=())))
+        write(proxy, lambda found: replace(found, nodes={**without(found.nodes, "fourth"), WEST: west}))
+        assert client.execute(COUNT).fetchone() == (72,)
+        for name in replicated.cluster.nodes:
+            with replicated.cluster.connect(name) as node:
+                node.execute("CREATE ROLE other LOGIN SUPERUSER")
+        replicated.caught_up()
+        assert reload(proxy, as_user("other")) == []
+        until(lambda: heartbeat_users(replicated) == {"other"}, "the heartbeats of all members are new")
+        assert client.execute("SELECT DISTINCT current_user FROM books").fetchall() == [("other",)]
+        assert "ALERT" not in proxy.log_text()
+        replicated.standbys[0].kill()
+        until(lambda: f"ALERT: member 127.0.0.1:{replicated.standbys[0].port}" in proxy.log_text(), "it is down")
+        warnings = reload(proxy, with_pool(size=9))
+        assert [warning.partition(":")[0] for warning in warnings] == [f"nodes.{WEST}.replicas[0]"]
+        replicated.primary.kill()
+        until(lambda: f"ALERT: node {WEST} is DOWN" in proxy.log_text(), "now the node is")
+        assert len(reload(proxy, with_pool(size=8))) == 3
+        assert client.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone() == (24,)
+
+
+def with_node(found: ShardMap, node: Node) -> ShardMap:
+    return replace(found, nodes={**found.nodes, node.name: node})
+
+
+def as_user(user: str) -> Changes:
+    return lambda found: replace(found, cluster=replace(found.cluster, user=user))
 
 
 # Where any node reaches every table

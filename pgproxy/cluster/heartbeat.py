@@ -96,11 +96,12 @@ class Heartbeats:
 
     async def prepare(self, shard_map: ShardMap) -> Beats:
         """The heartbeats of another shard map, for `adopt`: those of nodes of which nothing has changed are the
-        running ones, a node that is new or elsewhere has been probed once. Where nodes have replicas they stay."""
+        running ones, a node that is new or elsewhere has been probed once. Where nodes have replicas all nodes are the
+        same as before."""
         if self.members:
-            return dict(self._beats)
+            return {key: self._again(shard_map, beat) for key, beat in self._beats.items()}
         beats = {name: self._beat_for(shard_map, node) for name, node in shard_map.nodes.items()}
-        await asyncio.gather(*(beat.probe_once() for beat in beats.values() if beat.state.up is None))
+        await asyncio.gather(*(beat.probe_once() for beat in beats.values() if beat.is_new))
         return beats
 
     def adopt(self, beats: Beats) -> None:
@@ -116,7 +117,7 @@ class Heartbeats:
         fresh = {name: beat for name, beat in beats.items() if beat not in self._tasks}
         self._run(fresh)
         for beat in fresh.values():
-            beat.tell(self._changed)
+            beat.begin(self._changed)
 
     def ask_now(self, node: str) -> None:
         """Probe a node now, whatever is known of it."""
@@ -126,15 +127,18 @@ class Heartbeats:
             self._beats[node].nudge()
 
     def _beat_for(self, shard_map: ShardMap, node: Node) -> _Heartbeat:
-        table = _first_shard_table(shard_map, node.name)
-        beat = _Heartbeat(node.name, node, shard_map.cluster, shard_map.proxy.heartbeat, table, _nobody)
         running = self._beats.get(node.name)
-        if running is None or not running.asks_the_same_node(beat):
-            return beat
-        if running.asks_likewise(beat):
-            return running
-        beat.state = running.state
-        return beat
+        if running is not None and (running.node, running.cluster) == (node, shard_map.cluster):
+            return self._again(shard_map, running)
+        table = _first_shard_table(shard_map, node.name)
+        return _Heartbeat(node.name, node, shard_map.cluster, shard_map.proxy.heartbeat, table, _nobody)
+
+    def _again(self, shard_map: ShardMap, running: _Heartbeat) -> _Heartbeat:
+        """The running one if nothing has changed for it, else one that goes on for it."""
+        table = _first_shard_table(shard_map, running.node.name)
+        settings = shard_map.proxy.heartbeat
+        beat = _Heartbeat(running.key, running.node, shard_map.cluster, settings, table, _nobody, going_on_for=running)
+        return running if running.asks_likewise(beat) else beat
 
     def _run(self, beats: Beats) -> None:
         for name, beat in beats.items():
@@ -209,7 +213,8 @@ class Heartbeats:
 
 class _Heartbeat:
     """One node's probe loop, or one member's: then it asks for its role too, and `probed` hears the outcome of each
-    probe. Only `run` (or `start`'s first round before it) probes, never two at a time."""
+    probe. Only `run` (or `start`'s first round before it) probes, never two at a time. After a reload it may go on for
+    another one, with what that one knows when it begins."""
 
     def __init__(
         self,
@@ -220,14 +225,16 @@ class _Heartbeat:
         table: sql.Composable | None,
         changed: OnChange,
         probed: OnChange | None = None,
+        going_on_for: _Heartbeat | None = None,
     ) -> None:
         self.key = key
         self.probing = False
+        self._going_on_for = going_on_for
         self._probed = probed
         self._label = f"node {node.name}" if probed is None else f"member {address_of(key)} of node {node.name}"
         self._role: Role | None = None
-        self._node = node
-        self._cluster = cluster
+        self.node = node
+        self.cluster = cluster
         self._settings = settings
         self._table_probe = None if table is None else sql.SQL("SELECT 1 FROM {} LIMIT 1").format(table)
         self._table_probe_at = 0.0  # monotonic; not before this
@@ -238,16 +245,24 @@ class _Heartbeat:
         self._nudge = asyncio.Event()
         self.state = NodeState(key, up=None, since=time.time())
 
-    def asks_the_same_node(self, other: _Heartbeat) -> bool:
-        return (self._node, self._cluster) == (other._node, other._cluster)
+    @property
+    def is_new(self) -> bool:
+        """Nothing is known yet."""
+        return self.state.up is None and self._going_on_for is None
 
     def asks_likewise(self, other: _Heartbeat) -> bool:
-        return (self._settings, self._table_probe) == (other._settings, other._table_probe)
+        own = (self.node, self.cluster, self._settings, self._table_probe)
+        return own == (other.node, other.cluster, other._settings, other._table_probe)
 
-    def tell(self, changed: OnChange) -> None:
-        """Have `changed` called from now on, first of all with what is known already."""
+    def begin(self, changed: OnChange) -> None:
+        """Have `changed` called from now on, first of all with what is known already and not told yet."""
         self._changed = changed
-        if self.state.up is not None:
+        former, self._going_on_for = self._going_on_for, None
+        if former is not None:
+            self.state, self._role, self._successes = former.state, former._role, former._successes
+            self._probed, self._label = former._probed, former._label
+            self.nudge()  # it may have been about to
+        elif self.state.up is not None:
             changed(self.state)
 
     async def run(self) -> None:
@@ -309,8 +324,8 @@ class _Heartbeat:
         self._answered = False
         if self._connection is None:
             self._connection = await connect(
-                self._node,
-                self._cluster,
+                self.node,
+                self.cluster,
                 application_name="pgproxy heartbeat",
                 timeout_s=settings.timeout_s * _SLICES,  # `_within` is the real limit
                 lock_timeout_s=settings.timeout_s / 2,
@@ -318,7 +333,7 @@ class _Heartbeat:
         started = time.monotonic()
         try:
             # Reads a table: a CockroachDB node without a quorum still answers a bare SELECT.
-            if self._cluster.engine is Engine.COCKROACHDB:
+            if self.cluster.engine is Engine.COCKROACHDB:
                 await run(self._connection, self._connection.execute("SELECT 1"))
                 self._answered = True
             ask = self._table_probe if started >= self._table_probe_at else None

@@ -272,6 +272,30 @@ async def test_a_missing_database_is_a_down_node(cluster: LibraryCluster) -> Non
         assert "nowhere" in (heartbeats.state(WEST).error or "")
 
 
+async def test_other_settings_go_on_from_what_is_known(cluster: LibraryCluster) -> None:
+    async with beating(cluster, RARE) as heartbeats:
+        events, before = list(heartbeats.events), heartbeats.states()
+        heartbeats.adopt(await heartbeats.prepare(with_heartbeat(cluster.shard_map(), QUICK)))
+        await until(lambda: all(state.last_ok != before[name].last_ok for name, state in heartbeats.states().items()))
+        assert list(heartbeats.events) == events, "nothing has gone up or down"
+        assert heartbeats.state(WEST).since == before[WEST].since
+
+
+async def test_what_happens_while_a_reload_is_prepared_is_not_forgotten(cluster: LibraryCluster) -> None:
+    async with beating(cluster, RARE) as heartbeats:
+        beats = await heartbeats.prepare(with_heartbeat(cluster.shard_map(), QUICK))
+        cluster.kill(WEST)
+        try:
+            heartbeats.mark_suspect(WEST, "a connection broke")
+            await until(lambda: heartbeats.state(WEST).up is False)
+            heartbeats.adopt(beats)
+            assert heartbeats.state(WEST).up is False
+        finally:
+            cluster.restart(WEST)
+        await until(lambda: heartbeats.state(WEST).up is True)
+        assert [event.up for event in heartbeats.events if event.node == WEST] == [True, False, True]
+
+
 async def test_a_listeners_bug_does_not_blind_the_heartbeat(
     cluster: LibraryCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
