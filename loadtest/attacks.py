@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pgproxy.demo.nodes import HOST, SUPERUSER
+from loadtest.wire_client import startup_packet
+from pgproxy.demo.nodes import HOST
 
 _BATCH = 200  # connections begun at once: more would only fill the kernel's queue
 _GIANT = struct.pack("!I", 1 << 30)
@@ -63,11 +64,6 @@ async def attack(play: Play, target: Target, connections: int, seconds: float) -
 
     await asyncio.gather(*(one() for _ in range(connections)))
     return outcome
-
-
-def startup_packet(database: str) -> bytes:
-    options = f"user\0{SUPERUSER}\0database\0{database}\0\0".encode()
-    return struct.pack("!II", len(options) + 8, 3 << 16) + options
 
 
 async def _log_in(connection: Connection, target: Target) -> None:

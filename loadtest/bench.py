@@ -24,8 +24,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.children import conninfo
 from loadtest.processes import cpu_us, forget_peak, memory_mb
-from loadtest.servers import ACCOUNTS_PER_SHARD, DATABASE, Bench, Target, conninfo, running
+from loadtest.servers import ACCOUNTS_PER_SHARD, DATABASE, Bench, Target, running
 from loadtest.wire_client import drain, log_in
 from pgproxy.demo.nodes import HOST, SUPERUSER
 
@@ -251,7 +252,7 @@ def streamed(target: Target, sql: str, rows: int) -> Figures:
 
 def in_python(target: Target, sql: str, *, pipelined: bool) -> Figures:
     """1,000 point SELECTs by psycopg, each waited for or all in one pipeline. The second time counts."""
-    with psycopg.connect(conninfo(target), autocommit=True) as connection, connection.cursor() as cursor:
+    with psycopg.connect(conninfo(target.port, DATABASE), autocommit=True) as connection, connection.cursor() as cursor:
 
         def select() -> None:
             for aid in range(1, _SELECTS + 1):

@@ -11,8 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +19,17 @@ from typing import Protocol
 
 import psycopg
 
+from loadtest.children import await_answer, conninfo, end
 from loadtest.gateways import gateway_map, load_gateway_server, open_relays
 from loadtest.tcp_relay import TcpRelay
 from pgproxy.demo.library import DATABASE, generate_rows, library_map, load_library
-from pgproxy.demo.nodes import HOST, NODE_NAMES, SUPERUSER, EmbeddedNode, free_port, start_nodes, stop_nodes
+from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, free_port, start_nodes, stop_nodes
 from pgproxy.shardmap.load import load
-from pgproxy.shardmap.model import Engine, ShardMap
+from pgproxy.shardmap.model import Engine, Shard, ShardMap
 from pgproxy.shardmap.write import to_toml
 
+BOOKS = "books"
 ADMIN_DATABASE = "pgproxy"
-_START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 45.0
 
 
@@ -47,7 +47,7 @@ class Stoppable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`target` is the proxy, `pid` its process where it is ours; `homes` says which node has which branch's books."""
+    """`target` is the proxy, `pid` its process where it is ours."""
 
     engine: Engine
     target: str
@@ -65,9 +65,16 @@ class Cluster:
             host=node.host, port=node.port, user=cluster.user, password=cluster.password, dbname=cluster.database
         )
 
-    def home_of(self, branch: str) -> str:
-        shards = self.shard_map.tables["books"].shards
-        return next(shard.node for shard in shards if branch in shard.values)
+    @property
+    def branches(self) -> list[str]:
+        return sorted(branch for shard in self._books for branch in shard.values)
+
+    def shard_of(self, branch: str) -> Shard:
+        return next(shard for shard in self._books if branch in shard.values)
+
+    @property
+    def _books(self) -> Sequence[Shard]:
+        return self.shard_map.tables[BOOKS].shards
 
 
 @contextmanager
@@ -144,9 +151,7 @@ def _gateways(directory: Path, rows: int) -> Iterator[Cluster]:
 
 
 def _cluster(shard_map: ShardMap, nodes: Mapping[str, Stoppable], pid: int) -> Cluster:
-    target = (
-        f"host={HOST} port={shard_map.proxy.port} user={SUPERUSER} dbname={DATABASE} sslmode=disable gssencmode=disable"
-    )
+    target = conninfo(shard_map.proxy.port, DATABASE)
     return Cluster(shard_map.cluster.engine, target, shard_map, nodes, pid)
 
 
@@ -162,25 +167,7 @@ def _proxy(directory: Path, shard_map: ShardMap) -> Iterator[tuple[ShardMap, int
             stderr=output,
         )
     try:
-        _await_answer(process, shard_map, log)
+        await_answer(process, conninfo(shard_map.proxy.port, DATABASE), log)
         yield shard_map, process.pid
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_answer(process: subprocess.Popen[bytes], shard_map: ShardMap, log: Path) -> None:
-    conninfo = f"host={HOST} port={shard_map.proxy.port} user={SUPERUSER} dbname={DATABASE} connect_timeout=2"
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            psycopg.connect(conninfo).close()
-            return
-        except psycopg.OperationalError as failure:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the proxy did not start: {failure}\n{log.read_text(errors='replace')}") from None
-        time.sleep(0.05)
+        end(process, _STOP_TIMEOUT_S)

@@ -20,15 +20,15 @@ from matplotlib.axes import Axes
 from rich.console import Console
 from rich.progress import track
 
-from loadtest.clusters import Cluster
-from loadtest.recovery import add_cluster_options, chosen_cluster
+from loadtest.clusters import BOOKS, Cluster
+from loadtest.options import add_cluster_options, chosen_cluster
 from loadtest.report import Report, milliseconds
-from pgproxy.shardmap.model import Engine, Shard
+from pgproxy.shardmap.model import Engine
 
 _GIVE_UP_S = 20.0
+_ROWS = 1_000
 _READ = "SELECT updated_at FROM {table} WHERE branch = %s AND isbn = %s"
 _WRITE = "UPDATE {table} SET updated_at = clock_timestamp() WHERE branch = %s AND isbn = %s RETURNING updated_at"
-LOGICAL = "books"
 NEVER = float("inf")
 
 
@@ -83,14 +83,10 @@ def _places(
     cluster: Cluster, proxy: psycopg.Connection, nodes: dict[str, psycopg.Connection], branch: str
 ) -> list[Place]:
     """The proxy, the row's home, and with gateways every other node too."""
-    shard = _shard_of(cluster, branch)
+    shard = cluster.shard_of(branch)
     home = Place(shard.node, nodes[shard.node], shard.table)
     others = [Place(name, nodes[name], shard.table) for name in nodes if name != shard.node]
-    return [Place("proxy", proxy, LOGICAL), home, *(others if cluster.engine is Engine.COCKROACHDB else [])]
-
-
-def _shard_of(cluster: Cluster, branch: str) -> Shard:
-    return next(shard for shard in cluster.shard_map.tables[LOGICAL].shards if branch in shard.values)
+    return [Place("proxy", proxy, BOOKS), home, *(others if cluster.engine is Engine.COCKROACHDB else [])]
 
 
 def _one_trial(writer: Place, places: Sequence[Place], book: tuple[str, int]) -> Trial:
@@ -178,8 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.consistency", description=__doc__)
     parser.add_argument("--trials", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rows", type=int, default=1_000, help="generated books (default: 1000)")
-    add_cluster_options(parser)
+    add_cluster_options(parser, _ROWS)
     given = parser.parse_args(arguments)
     with chosen_cluster(given) as cluster:
         trials = run_trials(cluster, given.trials, given.seed)

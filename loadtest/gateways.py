@@ -26,13 +26,19 @@ _LIKE_COCKROACHDB = (
 )
 
 
-def load_gateway_server(server: EmbeddedNode) -> None:
+def load_all_tables(server: EmbeddedNode) -> None:
+    """The library's six tables and their rows in one server."""
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}".encode())
     with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:
         for statement in (statement for script in library_scripts() for statement in split_statements(script)):
             if not statement.startswith(("CREATE DATABASE", "USE")):
                 connection.execute(statement.encode())
+
+
+def load_gateway_server(server: EmbeddedNode) -> None:
+    load_all_tables(server)
+    with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:
         for statement in _LIKE_COCKROACHDB:
             connection.execute(statement.encode())
 

@@ -10,11 +10,9 @@ import asyncio
 import json
 import multiprocessing
 import resource
-import socket
-import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,16 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest import servers
-from loadtest.attacks import ATTACKS, Outcome, Target, attack, startup_packet
-from loadtest.processes import memory_mb
-from pgproxy.demo.nodes import HOST
+from loadtest.attacks import ATTACKS, Outcome, Target, attack
+from loadtest.processes import memory_mb, open_files
+from loadtest.wire_client import drain, log_in
 
 SECONDS = 15.0  # longer than startup_timeout_s
 _ROWS = 50_000
 _PAUSE_S = 0.01
 _SETTLE_S = 20.0
-_READY = b"Z\0\0\0\5I"
-_TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
@@ -47,27 +43,20 @@ class Victim:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        connection = self._log_in()
-        while not self._stop.wait(_PAUSE_S):
-            self._time(self.latencies_s, lambda: ask(connection, self.sql))
-            if len(self.latencies_s) % 10 == 0:
-                self._time(self.log_ins_s, lambda: self._log_in().close())
-        connection.close()
+        with log_in(self.target.port, self.target.database) as connection:
+            while not self._stop.wait(_PAUSE_S):
+                self._time(self.latencies_s, lambda: drain(connection, self.sql))
+                if len(self.latencies_s) % 10 == 0:
+                    self._time(self.log_ins_s, lambda: log_in(self.target.port, self.target.database).close())
 
     def stop(self) -> None:
         self._stop.set()
 
-    def _log_in(self) -> socket.socket:
-        connection = socket.create_connection((HOST, self.target.port), _TIMEOUT_S)
-        connection.sendall(startup_packet(self.target.database))
-        _await_ready(connection)
-        return connection
-
-    def _time(self, times: list[float], step: object) -> None:
+    def _time(self, times: list[float], step: Callable[[], object]) -> None:
         started = time.perf_counter()
         try:
-            step()  # type: ignore[operator]
-        except (OSError, ConnectionError) as failure:
+            step()
+        except (OSError, RuntimeError) as failure:
             self.failures.append(str(failure))
         times.append(time.perf_counter() - started)
 
@@ -89,25 +78,6 @@ class Figures:
     files_before: int
     files_most: int
     files_after: int
-
-
-def ask(connection: socket.socket, sql: str) -> None:
-    text = sql.encode() + b"\0"
-    connection.sendall(b"Q" + struct.pack("!I", len(text) + 4) + text)
-    _await_ready(connection)
-
-
-def _await_ready(connection: socket.socket) -> None:
-    answer = b""
-    while not answer.endswith(_READY):
-        received = connection.recv(65536)
-        answer += received
-        if not received or answer[:1] == b"E":
-            raise ConnectionError(f"refused: {answer!r}")
-
-
-def open_files(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def run(name: str, target: Target, sql: str, pid: int, connections: int, seconds: float) -> Figures:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.children import end
 from loadtest.users import OK, RECORD
 
 _STOP_TIMEOUT_S = 60.0
@@ -93,9 +94,4 @@ def load(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _STOP_TIMEOUT_S)

@@ -32,6 +32,14 @@ def forget_peak(pid: int | None) -> None:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+def open_files(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def threads(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+
+
 def _read(pid: int | None, name: str) -> str | None:
     file = Path(f"/proc/{pid}/{name}")
     return file.read_text() if pid is not None and file.exists() else None

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +22,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from rich.console import Console
 
-from loadtest.clusters import Cluster, given_cluster, open_cluster
+from loadtest.clusters import Cluster
 from loadtest.load import Records, load, per_second, quantiles_per_second, read_records
+from loadtest.options import add_cluster_options, chosen_cluster
 from loadtest.report import Report, milliseconds, seconds
 from loadtest.users import RECORD, kinds
 from pgproxy.shardmap.model import Engine
@@ -110,13 +110,11 @@ class Phases:
 
 def measure(cluster: Cluster, branch: str, users: int, phases: Phases, mix: str) -> Outcome:
     console = Console()
-    node = cluster.home_of(branch)
+    node = cluster.shard_of(branch).node
     length = phases.length_s
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "records")
-        names = kinds(
-            mix, sorted(value for shard in cluster.shard_map.tables["books"].shards for value in shard.values)
-        )
+        names = kinds(mix, cluster.branches)
         with load(cluster.target, users, length + 5, mix, output):
             _await_load(output, users)
             began = time.time()
@@ -321,8 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--after", type=float, default=20.0, help="seconds to watch after the restart (default: 20)")
     parser.add_argument("--mix", choices=("reads", "library"), default="library")
     parser.add_argument("--branch", default="west", help="kill the node that has this branch's books (default: west)")
-    parser.add_argument("--rows", type=int, default=_ROWS, help=f"generated books (default: {_ROWS})")
-    add_cluster_options(parser)
+    add_cluster_options(parser, _ROWS)
     given = parser.parse_args(arguments)
     with chosen_cluster(given) as cluster:
         phases = Phases(given.before, given.down, given.after)
@@ -330,32 +327,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(report(outcome, cluster.engine, given.folder).write())
     wrong = outcome.records.failures().get("WRONG", 0)
     return 1 if wrong or outcome.times.stable is None else 0
-
-
-def add_cluster_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--engine",
-        choices=("postgresql", "gateways"),
-        default="postgresql",
-        help="three PostgreSQL nodes, or one server behind three gateways, as a CockroachDB cluster has them",
-    )
-    parser.add_argument("--config", type=Path, help="measure the cluster of this shard map instead")
-    parser.add_argument("--target", help="with --config: the proxy, as a libpq connection string")
-    parser.add_argument(
-        "--stop-command", default="docker kill {node}", help="with --config (default: docker kill {node})"
-    )
-    parser.add_argument(
-        "--start-command", default="docker start {node}", help="with --config (default: docker start …)"
-    )
-    parser.add_argument("--folder", type=Path, help="where the report goes (default: loadtest/reports/…)")
-
-
-def chosen_cluster(given: argparse.Namespace) -> AbstractContextManager[Cluster]:
-    if given.config is None:
-        return open_cluster(given.engine, given.rows)
-    if given.target is None:
-        raise SystemExit("--config needs --target: where the proxy is")
-    return given_cluster(given.config, given.target, given.stop_command, given.start_command)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.children import await_answer, conninfo, end
 from pgproxy.demo.library import DATABASE
-from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
+from pgproxy.demo.nodes import free_port
 
 REPORTS = Path(__file__).parent / "reports"
 _START_TIMEOUT_S = 60.0
@@ -29,46 +29,21 @@ _STOP_TIMEOUT_S = 60.0
 _ROWS = 10_000
 
 
-def conninfo(port: int) -> str:
-    return f"host={HOST} port={port} user={SUPERUSER} dbname={DATABASE} sslmode=disable gssencmode=disable"
-
-
 @contextmanager
 def demo_cluster(rows: int) -> Iterator[str]:
     """A demo of its own on a free port; gives the connection string of its proxy."""
     port = free_port()
     command = [sys.executable, "-m", "pgproxy", "demo", "--port", str(port), "--rows", str(rows)]
-    with tempfile.TemporaryFile() as output:
-        demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "demo.log")
+        with log.open("wb") as output:
+            demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            _await_answer(demo, port)
-            yield conninfo(port)
-        except TimeoutError:
-            output.seek(0)
-            raise SystemExit(f"the demo did not start:\n{output.read().decode(errors='replace')}") from None
+            target = conninfo(port, DATABASE)
+            await_answer(demo, target, log, _START_TIMEOUT_S)
+            yield target
         finally:
-            _stop(demo)
-
-
-def _await_answer(demo: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            psycopg.connect(conninfo(port), connect_timeout=2).close()
-            return
-        except psycopg.OperationalError:
-            if demo.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError from None
-        time.sleep(0.1)
-
-
-def _stop(demo: subprocess.Popen[bytes]) -> None:
-    demo.terminate()
-    try:
-        demo.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        demo.kill()
-        demo.wait()
+            end(demo, _STOP_TIMEOUT_S)
 
 
 def run_locust(target: str, users: int, spawn: int, duration: str) -> list[dict[str, Any]]:

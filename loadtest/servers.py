@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 
+from loadtest.children import await_answer, conninfo, end
 from pgproxy.demo.nodes import (
     HOST,
     NODE_NAMES,
@@ -51,7 +51,6 @@ DATABASE = "bench"
 ACCOUNTS_PER_SHARD = 100_000
 MAX_CLIENTS = 10_500
 _NODE_SETTINGS = {"shared_buffers": "512MB", "autovacuum": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
-_START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 40.0
 
 
@@ -100,13 +99,10 @@ def running(rows: int, pgbouncer_program: Path | None = None, *, tls: bool = Fal
         pgproxy = _start_pgproxy(directory, nodes, rows, children, pair)
         yield Bench(directory, programs_folder(directory), shards, pgbouncer, pgproxy, rows, prepares)
     finally:
-        _stop(children)
+        for child in children:
+            end(child, _STOP_TIMEOUT_S)
         stop_nodes(nodes)
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def conninfo(target: Target) -> str:
-    return f"host={HOST} port={target.port} user={SUPERUSER} dbname={DATABASE} sslmode=disable gssencmode=disable"
 
 
 def _load(node: EmbeddedNode, index: int, rows: int) -> None:
@@ -238,25 +234,5 @@ def _start(
             **identity,
         )
     children.append(process)
-    target = Target(name, port, process.pid)
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            psycopg.connect(conninfo(target), connect_timeout=2).close()
-            return target
-        except psycopg.OperationalError as failure:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{name} did not start: {failure}\n{log.read_text(errors='replace')}") from None
-        time.sleep(0.05)
-
-
-def _stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    for child in children:
-        try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    await_answer(process, conninfo(port, DATABASE), log)
+    return Target(name, port, process.pid)

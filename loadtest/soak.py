@@ -7,7 +7,6 @@ descriptors and threads than then, and no connection of a pool that is never giv
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import tempfile
@@ -23,10 +22,12 @@ from rich.console import Console
 
 from loadtest.clusters import Cluster, open_cluster
 from loadtest.load import Records, load, per_second, read_records
-from loadtest.processes import memory_mb
+from loadtest.options import add_own_cluster_options
+from loadtest.processes import memory_mb, open_files, threads
 from loadtest.report import Report
 from loadtest.users import RECORD, kinds
 
+_ROWS = 5_000
 _SAMPLE_S = 1.0
 _FIRST_FAULT_S = (3.0, 8.0)
 _FAULT_EVERY_S = (10.0, 25.0)
@@ -74,8 +75,8 @@ class Verdict:
 def sample(pid: int, began: float, samples: Samples) -> None:
     samples.at.append(time.time() - began)
     samples.memory_mb.append(memory_mb(pid) or 0.0)
-    samples.descriptors.append(len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208
-    samples.threads.append(len(os.listdir(f"/proc/{pid}/task")))  # noqa: PTH208
+    samples.descriptors.append(open_files(pid))
+    samples.threads.append(threads(pid))
 
 
 def verdict(samples: Samples, leased: int, wrong: int) -> Verdict:
@@ -93,9 +94,7 @@ def measure(cluster: Cluster, users: int, length_s: float, seed: int) -> tuple[S
     """Load and faults for so long."""
     assert cluster.pid is not None
     dice, samples, console = random.Random(seed), Samples(), Console()
-    names = kinds(
-        "everything", sorted(value for shard in cluster.shard_map.tables["books"].shards for value in shard.values)
-    )
+    names = kinds("everything", cluster.branches)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "records")
         began = time.time()
@@ -232,10 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--users", type=int, default=30)
-    parser.add_argument("--rows", type=int, default=5_000, help="generated books (default: 5000)")
     parser.add_argument("--seed", type=int, default=1, help="of the users' choices and of the faults (default: 1)")
-    parser.add_argument("--engine", choices=("postgresql", "gateways"), default="postgresql")
-    parser.add_argument("--folder", type=Path, help="where the report goes (default: loadtest/reports/…)")
+    add_own_cluster_options(parser, _ROWS)
     given = parser.parse_args(arguments)
     with open_cluster(given.engine, given.rows) as cluster:
         samples, records = measure(cluster, given.users, given.minutes * 60, given.seed)

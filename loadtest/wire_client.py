@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 from pgproxy.demo.nodes import HOST, SUPERUSER
+from pgproxy.wire import messages
 
 _READY = b"Z\x00\x00\x00\x05I"
 _TIMEOUT_S = 120.0
@@ -26,11 +27,14 @@ class Drained:
     tag: str
 
 
+def startup_packet(database: str) -> bytes:
+    return messages.startup_message({"user": SUPERUSER, "database": database, "application_name": "bench"})
+
+
 def log_in(port: int, database: str) -> socket.socket:
     """A connection that stands ready for queries (trust authentication only)."""
     connection = socket.create_connection((HOST, port), timeout=_TIMEOUT_S)
-    options = f"user\0{SUPERUSER}\0database\0{database}\0application_name\0bench\0\0".encode()
-    connection.sendall((8 + len(options)).to_bytes(4, "big") + (196608).to_bytes(4, "big") + options)
+    connection.sendall(startup_packet(database))
     answer = b""
     while not answer.endswith(_READY):
         received = connection.recv(65536)

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgproxy.cluster.schema import split_statements
-from pgproxy.demo.library import DATABASE, library_map, library_scripts, load_library
+from loadtest.gateways import load_all_tables
+from pgproxy.demo.library import DATABASE, library_map, load_library
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
 from pgproxy.shardmap.model import ShardMap
 
@@ -97,12 +97,8 @@ def reference_pg() -> Iterator[ReferencePostgres]:
 
 def _load_whole(node: EmbeddedNode) -> None:
     """The shards' rows in the logical tables themselves, and no shards left."""
-    with psycopg.connect(node.conninfo(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}")
+    load_all_tables(node)
     with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
-        for statement in (statement for script in library_scripts() for statement in split_statements(script)):
-            if not statement.startswith(("CREATE DATABASE", "USE")):
-                connection.execute(statement.encode())
         for table in ("books", "patrons"):
             for letter in "abc":
                 connection.execute(f"INSERT INTO {table} SELECT * FROM {table}_{letter}".encode())

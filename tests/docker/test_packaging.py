@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,10 +17,11 @@ from click.testing import CliRunner
 
 from pgproxy.cli import main
 from pgproxy.shardmap.load import load
-from pgproxy.shardmap.model import ProxySettings, ShardMap
+from pgproxy.shardmap.model import PoolSettings, ProxySettings, ShardMap
 
 ROOT = Path(__file__).parent.parent.parent
-UNIT = ROOT / "docker/systemd/pgproxy.service"
+UNIT = ROOT / "docker/systemd/pgproxy@.service"
+VERSION = "0.1.0"
 KUBERNETES = ROOT / "docker/kubernetes"
 KUBERNETES_VERSION = "1.31"
 
@@ -61,12 +63,123 @@ def shard_map(secrets: dict[str, str]) -> ShardMap:
 # systemd
 
 
+# What systemd.unit(5), systemd.service(5) and systemd.exec(5) allow for the directives that the unit has. One that is
+# misspelt, or has a value that systemd would pass over with a warning, is not here.
+_BOOLEAN, _SECONDS, _WORD, _PATH = "yes|no", r"\d+s", r"[\w-]+", r"-?/\S+"
+_DIRECTIVES = {
+    "Unit": {"Description": ".+", "After": r"[\w.-]+", "Wants": r"[\w.-]+"},
+    "Service": {
+        "Type": "notify",
+        "ExecStart": r"/\S+( \S+)*",
+        "ExecReload": r"/\S+( \S+)*",
+        "EnvironmentFile": _PATH,
+        "Restart": "no|always|on-success|on-failure|on-abnormal|on-abort|on-watchdog",
+        **dict.fromkeys(("RestartSec", "TimeoutStartSec", "TimeoutStopSec"), _SECONDS),
+        "LimitNOFILE": r"\d+",
+        "User": _WORD,
+        "StateDirectory": _WORD,
+        "ProtectSystem": "yes|no|full|strict",
+        "ProtectHome": "yes|no|read-only|tmpfs",
+        **dict.fromkeys(
+            (
+                *("DynamicUser", "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectClock", "LockPersonality"),
+                *("ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules"),
+                *("ProtectKernelTunables", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID"),
+            ),
+            _BOOLEAN,
+        ),
+        "RestrictAddressFamilies": r"AF_\w+( AF_\w+)*",
+        "SystemCallArchitectures": "native",
+        "SystemCallFilter": r"@[\w-]+",
+        "CapabilityBoundingSet": "",
+        "UMask": "0[0-7]{3}",
+    },
+    "Install": {"WantedBy": r"[\w-]+\.target"},
+}
+
+
 @pytest.fixture
-def service() -> configparser.SectionProxy:
-    unit = configparser.ConfigParser(interpolation=None, comment_prefixes="#")
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read_string(UNIT.read_text(encoding="utf-8"))
+def unit() -> configparser.ConfigParser:
+    """Strict: a section or directive that stands twice is an error."""
+    parsed = configparser.ConfigParser(interpolation=None, comment_prefixes="#", delimiters="=")
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read_string(UNIT.read_text(encoding="utf-8"))
+    return parsed
+
+
+@pytest.fixture
+def service(unit: configparser.ConfigParser) -> configparser.SectionProxy:
     return unit["Service"]
+
+
+def problems(unit: configparser.ConfigParser) -> list[str]:
+    return [
+        f"[{section}] {name}={value}"
+        for section in unit.sections()
+        for name, value in unit[section].items()
+        if not re.fullmatch(_DIRECTIVES.get(section, {}).get(name, "(?!)"), value)
+    ]
+
+
+def test_systemd_accepts_the_unit(unit: configparser.ConfigParser, tmp_path: Path) -> None:
+    """By the table above, and by systemd's own word where it is installed."""
+    assert set(unit.sections()) == set(_DIRECTIVES)
+    assert problems(unit) == []
+    if analyze := shutil.which("systemd-analyze"):
+        program = tmp_path / VERSION / "bin/pgproxy"
+        program.parent.mkdir(parents=True)
+        program.symlink_to("/bin/true")
+        text = UNIT.read_text(encoding="utf-8").replace("/opt/pgproxy", str(tmp_path))
+        (tmp_path / UNIT.name).write_text(text, encoding="utf-8")
+        instance = UNIT.name.replace("@", f"@{VERSION}")
+        verified = subprocess.run(
+            [analyze, "verify", str(tmp_path / instance)], capture_output=True, text=True, check=False
+        )
+        about_us = [line for line in verified.stderr.splitlines() if "pgproxy" in line]
+        assert (verified.returncode, about_us) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("Service", "LimitNoFile", "65536"),
+        ("Service", "TimeoutStopSec", "fourty"),
+        ("Service", "DynamicUser", "maybe"),
+        ("Unit", "ExecStart", "/bin/true"),
+    ],
+)
+def test_a_wrong_directive_would_be_told(unit: configparser.ConfigParser, section: str, name: str, value: str) -> None:
+    unit[section][name] = value
+    assert problems(unit) == [f"[{section}] {name}={value}"]
+
+
+def test_systemd_is_told_and_tells_what_the_program_understands(service: configparser.SectionProxy) -> None:
+    assert service["Type"] == "notify"  # pgproxy/notify.py
+    assert shlex.split(service["ExecReload"]) == ["/bin/kill", "-HUP", "$MAINPID"]
+    assert not {"KillSignal", "KillMode"} & set(service)  # SIGTERM, which the proxy ends in order at
+
+
+def test_a_version_may_take_over_from_another(service: configparser.SectionProxy) -> None:
+    """Each is a unit of its own; pgproxy/takeover.py wants both to be of one user."""
+    assert "%i" in service["ExecStart"]
+    assert "--take-over" in service["ExecStart"]
+    assert "%" not in service["User"]
+    assert "AF_UNIX" in service["RestrictAddressFamilies"].split()
+    assert "PrivateNetwork" not in service
+
+
+def test_the_unit_gives_a_descriptor_to_every_client(service: configparser.SectionProxy) -> None:
+    """And to every connection to some dozens of nodes."""
+    assert int(service["LimitNOFILE"]) > ProxySettings().max_clients + 50 * PoolSettings().size
+
+
+def test_the_unit_may_read_what_the_docs_have_put_in_place(service: configparser.SectionProxy) -> None:
+    """The commands of docs/operations.md make the files that the unit names."""
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    program, *arguments = shlex.split(service["ExecStart"].replace("%i", VERSION))
+    for path in (Path(program).parent.parent, arguments[-1], service["EnvironmentFile"].removeprefix("-")):
+        assert str(path) in page
+    assert f"docker/systemd/{UNIT.name} /etc/systemd/system" in page
 
 
 def test_the_unit_starts_what_there_is(service: configparser.SectionProxy) -> None:
@@ -79,19 +192,6 @@ def test_the_unit_starts_what_there_is(service: configparser.SectionProxy) -> No
 
 def test_the_unit_waits_longer_than_the_grace_time(service: configparser.SectionProxy) -> None:
     assert float(service["TimeoutStopSec"].removesuffix("s")) > ProxySettings().shutdown_grace_s
-
-
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """Where systemd is there to ask; its own words when it does not."""
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        assert "Type=notify" in UNIT.read_text(encoding="utf-8")
-        return
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/pgproxy/bin/pgproxy", "/bin/true"), encoding="utf-8")
-    verified = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False)
-    about_us = [line for line in verified.stderr.splitlines() if UNIT.name in line]
-    assert (verified.returncode, about_us) == (0, [])
 
 
 # Kubernetes

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from loadtest.attacks import ATTACKS, Outcome, Target, attack
-from loadtest.hostile import open_files
+from loadtest.processes import open_files
 from pgproxy.demo.library import DATABASE
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy

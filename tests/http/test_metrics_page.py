@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -107,3 +110,12 @@ def test_openmetrics(web: HttpProxy) -> None:
     answer = web.ask("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.body.endswith(b"# EOF\n")
+
+
+def test_every_metric_is_documented(web: HttpProxy) -> None:
+    page = (Path(__file__).parents[2] / "docs/http.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`(pgproxy_\w+)`", page))
+    families = {
+        re.sub("_(created|bucket|sum|count)$", "", name) for name, _ in scrape(web) if name.startswith("pgproxy_")
+    }
+    assert families == documented
