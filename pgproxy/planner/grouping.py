@@ -66,7 +66,7 @@ def plan_groups(scope: Scope, outputs: Sequence[Output], limits: RowLimits) -> S
     having = None
     if scope.clauses.having is not None:
         having = groups.expression(scope.select.havingClause, scope.clauses.having.body)
-    steps: list[Step] = [groups.merge(), _finish(finals, outputs, having)]
+    steps: list[Step] = [groups.merge(), _finish(groups, finals, outputs, having)]
     visible = len(outputs) if len(finals) > len(outputs) else None
     if sort_keys:
         steps.append(Sort(tuple(sort_keys), limits.limit, limits.offset, visible))
@@ -96,6 +96,7 @@ class _Groups:
         self._surely_one_group = not keys and _is_surely_grouped(scope)
         self._partials: list[Partial] = []
         self._partial_prints: dict[str, int] = {}
+        self.parameters: set[int] = set()  # that stand in expressions over merged groups
 
     def merge(self) -> GroupMerge:
         engine = self.scope.context.engine
@@ -179,13 +180,7 @@ class _Groups:
                 position=(node.location or 0) + 1,
             )
         if isinstance(node, ast.ParamRef):
-            # The node that evaluates the expression is sent a statement of the proxy's own, without parameters.
-            raise Refused(
-                f"parameter ${node.number} in an expression over aggregates or GROUP BY keys is not supported "
-                "across shards",
-                "Write the value into the statement, or pin the shard key to one value.",
-                position=(node.location or 0) + 1,
-            )
+            self.parameters.add(node.number or 0)
         for child in children_of(node):
             self._find_merged(child, places)
 
@@ -319,8 +314,14 @@ def _sort_key(groups: _Groups, item: SortItem, column: int, outputs: Sequence[Ou
     return item.key(column, bytewise=bytewise)
 
 
-def _finish(finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemplate | None) -> Step:
-    """Project where each column is a key or an aggregate as it stands, else let a node compute."""
+def _finish(groups: _Groups, finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemplate | None) -> Step:
+    """Project where each column is a key or an aggregate as it stands, else let a node compute.
+
+    Why parameters are exact there: the node is told their types, which are those that a node has found for the whole
+    statement (or the client's own), and they come to it as the client has bound them. In an expression over columns
+    of the same types as the aggregates' a parameter of the type that it was given chooses the same operators and
+    functions as the one whose type was still open. Every shard reads all values too, so what is wrong with one is
+    told whether there are groups or not."""
     names = [output.name for output in outputs] + [None] * (len(finals) - len(outputs))
     bare = [final.bare for final in finals if final.bare is not None]
     for output in outputs:
@@ -333,7 +334,13 @@ def _finish(finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemp
         for final, name in zip(finals, names, strict=True)
     ]
     where = None if having is None else _evaluable(having)
-    return Evaluate(_evaluable(join_with(", ", items)), where, tuple(final.bare for final in finals))
+    return Evaluate(
+        _evaluable(join_with(", ", items)),
+        where,
+        tuple(final.bare for final in finals),
+        frozenset(groups.parameters),
+        groups.scope.source.parameters,
+    )
 
 
 def _parse_expression(sql: str) -> ast.Node | None:

@@ -538,7 +538,7 @@ class Statements:
         call: Call,
     ) -> None:
         """Open the operators over the sources and send what comes out of them."""
-        environment = SessionEnvironment(self._client, self._services, extra.connection)
+        environment = SessionEnvironment(self._client, self._services, extra.connection, call)
         top: RowSource = pipeline.open(sources, planned.arguments, environment)
         cut: Any = None
         if planned.default_limit is not None:
