@@ -167,7 +167,7 @@ class _Groups:
         """The parts of an expression that are columns of the merged groups; no other column may be left."""
         column = self.column_of(node) if isinstance(node, ast.Node) and not isinstance(node, ast.A_Const) else None
         if isinstance(node, ast.Node) and column is not None:
-            self._check_collation(column)
+            self._check_collation(node, column)
             places.append((node, column))
             return
         if isinstance(node, ast.ColumnRef):
@@ -205,17 +205,16 @@ class _Groups:
                 "this expression over aggregates or GROUP BY keys is not supported across shards", _ROUTE_HINT
             )
 
-    def _check_collation(self, column: int) -> None:
-        """Evaluate gives text the default collation: right only where all collations in play compare by bytes."""
-        if column < len(self.keys):
-            key = self.keys[column]
-            facts = self.scope.any_column(key.node)
-            if (facts is None or facts.type_oid in _TEXT_OIDS) and not self.scope.context.facts.bytewise_default:
-                raise Refused(
-                    "an expression over a GROUP BY key that may be text is not supported across shards unless the "
-                    "database's collation compares by bytes",
-                    _ROUTE_HINT,
-                )
+    def _check_collation(self, node: ast.Node, column: int) -> None:
+        """Evaluate gives text the default collation. That must be the one that it has: even collations that all compare
+        by bytes differ in what `upper` and ILIKE do."""
+        gives_text = column < len(self.keys) or self._partials[column - len(self.keys)].kind in ("min", "max")
+        if gives_text and not self.scope.has_default_collation(node):
+            raise Refused(
+                "an expression over a GROUP BY key, min() or max() of text with a collation of its own is not "
+                "supported across shards",
+                _ROUTE_HINT,
+            )
 
     def _key_of(self, node: ast.Node) -> int | None:
         index = self._key_prints.get(repr(self.scope.fingerprint(node)))
