@@ -1,4 +1,4 @@
-"""Bound parameters where the proxy computes: HAVING, expressions over aggregates, ORDER BY over groups.
+"""Bound parameters where the proxy computes: HAVING, expressions over aggregates, ORDER BY over groups, empty lists.
 
 Each statement is described before it is bound, then run with open and with declared types, with values and results in
 either format, outside and inside a transaction; and once without its values, as a simple Query.
@@ -80,6 +80,14 @@ CASES: list[tuple[str, tuple[str | None, ...]]] = [
     ("SELECT sum(price * $1), count(*) FILTER (WHERE price > $2) + $3 FROM books", ("2", "7", "1")),
     ("SELECT isbn, count(*) FROM books GROUP BY isbn HAVING count(*) >= $1 ORDER BY isbn", ("1",)),
     ("SELECT genre FROM books GROUP BY genre HAVING 10 / (count(*) - $1) > $2", ("0", "0")),
+    ("SELECT count(*) FROM books WHERE branch = ANY ($1)", ("{}",)),
+    ("SELECT isbn FROM books WHERE branch = ANY ($1) ORDER BY isbn", ("{}",)),
+    ("SELECT count(*) FROM patrons WHERE patron_id = ANY ($1)", ("{}",)),
+    ("SELECT count(*) FROM patrons WHERE patron_id = ANY ($1)", (None,)),
+    ("UPDATE patrons SET name = $2 WHERE patron_id = ANY ($1) RETURNING patron_id, name", ("{}", "x")),
+    ("DELETE FROM patrons WHERE patron_id = ANY ($1)", ("{}",)),
+    ("SELECT count(*) FROM patrons WHERE $1", ("f",)),
+    ("SELECT count(*) FROM patrons WHERE $1", ("t",)),
 ]
 
 FAILING: list[tuple[str, tuple[str | None, ...], str]] = [
