@@ -5,6 +5,7 @@ Rows travel to the node as a VALUES list, a few hundred at a time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,13 @@ from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.batches import Field
 from pgproxy.operators.inputs import Operator
 from pgproxy.operators.source import Batch, Environment, RowSource
-from pgproxy.operators.types import cast_name, type_name
+from pgproxy.operators.types import TIMESTAMPTZ, cast_name, type_name
+from pgproxy.operators.values import unreadable_value
 from pgproxy.wire.rows import Column, fields_of, split_rows
 
 _CHUNK_ROWS = 500
+# A zone's short name, as other DateStyles than ISO write it: IST is read as Israel's before PostgreSQL 18.
+_ZONE_NAME = re.compile(rb"\b(?!infinity)[A-Za-z]{3}").search
 
 SqlParts = Sequence[str | LiteralRef]
 
@@ -76,6 +80,7 @@ class EvaluateOperator(Operator):
         self._unchanged = unchanged
         self._parameters = parameters
         self._types: tuple[str, ...] = ()
+        self._instants: tuple[tuple[int, Column], ...] = ()  # the columns whose values name a time zone
         self._waiting: list[bytes] = []  # rows read and not yet evaluated
         self._input_ended = False
         self._running: RowSource | None = None
@@ -95,6 +100,7 @@ class EvaluateOperator(Operator):
             columns = await super().describe()
             try:
                 self._types = tuple(map(_cast, columns))
+                self._instants = tuple(at for at in enumerate(columns) if at[1].type_oid == TIMESTAMPTZ)
                 self._described = self._with_modifiers(await self._describe_result(), columns)
             except BaseException:
                 self.close()
@@ -145,6 +151,9 @@ class EvaluateOperator(Operator):
 
     def _sql(self, rows: list[list[Field]], where_sql: str | None) -> str:
         """`v.n` numbers the rows, because VALUES promises no order. The first row's casts give all their types."""
+        for index, column in self._instants:
+            if any(_ZONE_NAME(value) for row in rows if (value := row[index]) is not None):
+                raise unreadable_value(column)
         first, *others = rows
         casts = [f"CAST({quoted(field)} AS {name})" for field, name in zip(first, self._types, strict=True)]
         tuples = [", ".join([*casts, "1"])]

@@ -180,3 +180,10 @@ SELECT upper(max(word)), upper(max(word) COLLATE "C"), upper((max(word)) COLLATE
 SELECT word COLLATE "C" AS w, count(*) + 1 FROM measures GROUP BY w ORDER BY w
 SELECT word COLLATE "C" AS w, count(*) FROM measures GROUP BY w HAVING count(*) > 1 ORDER BY w
 ! SELECT word COLLATE "C" AS w, count(*) FROM measures GROUP BY w HAVING word COLLATE "C" ILIKE 'É' ORDER BY w
+# Bit strings stay what they are; a zone's short name is not read again.
+SELECT (abs(medium::int8) % 7)::bit(5) AS b, count(*) + 1 FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY b
+SELECT b'1' || (abs(medium::int8) % 7)::bit(5), (abs(medium::int8) % 7)::bit(5)::int FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY 1
+SELECT (abs(medium::int8) % 7)::bit(5) & b'00001', count(*) + 1 FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY (abs(medium::int8) % 7)::bit(5)
+SET DateStyle = 'Postgres, MDY'; SET TimeZone = 'Asia/Kolkata'
+! SELECT max(stamp_tz) - interval '1 day' FROM measures WHERE region IN ('ash', 'cedar') AND isfinite(stamp_tz)
+RESET ALL
