@@ -236,7 +236,9 @@ async def _read_cockroachdb(conn: AsyncConnection, shard_map: ShardMap) -> _Node
     columns: dict[Relation, dict[str, ColumnFacts]] = {}
     for schema, table, name, oid, typmod, not_null, has_default, collation in await _rows(conn, _CRDB_COLUMNS, *wanted):
         # A collated string compares by its locale; all others by their bytes.
-        facts = ColumnFacts(name, oid, typmod, collation is None, True, not_null, has_default)
+        facts = ColumnFacts(
+            name, oid, typmod, collation is None, True, not_null, has_default, own_collation=collation is not None
+        )
         columns.setdefault((schema, table), {})[name] = facts
     # A view of a shard means the same everywhere; one of a logical table would read the empty one.
     views = {name: definition or "" for name, definition in await _rows(conn, _CRDB_VIEWS)}
@@ -315,7 +317,8 @@ def _pg_column(row: list[Any], domains: Mapping[int, _Domain], bytewise_default:
         not_null = not_null or domain.not_null
         has_default = has_default or domain.has_default
     bytewise = _bytewise(provider, collate, default=bytewise_default)
-    return ColumnFacts(name, oid, typmod, bytewise, deterministic, not_null, has_default)
+    own_collation = provider not in (None, "d")
+    return ColumnFacts(name, oid, typmod, bytewise, deterministic, not_null, has_default, own_collation)
 
 
 def _functions(rows: Iterable[tuple[Any, ...]]) -> dict[str, _Function]:

@@ -5,7 +5,8 @@ Rows travel to the node as a VALUES list, a few hundred at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from pgproxy.errors import Refused
@@ -13,10 +14,13 @@ from pgproxy.operators.arguments import Arguments, LiteralRef
 from pgproxy.operators.batches import Field
 from pgproxy.operators.inputs import Operator
 from pgproxy.operators.source import Batch, Environment, RowSource
-from pgproxy.operators.types import cast_name, type_name
+from pgproxy.operators.types import TIMESTAMPTZ, cast_name, type_name
+from pgproxy.operators.values import unreadable_value
 from pgproxy.wire.rows import Column, fields_of, split_rows
 
 _CHUNK_ROWS = 500
+# A zone's short name, as other DateStyles than ISO write it: IST is read as Israel's before PostgreSQL 18.
+_ZONE_NAME = re.compile(rb"\b(?!infinity)[A-Za-z]{3}").search
 
 SqlParts = Sequence[str | LiteralRef]
 
@@ -28,30 +32,32 @@ class Evaluate:
     The columns have the types of the input, without type modifiers and with the types' default collation: an
     expression that depends on a column's own collation must say COLLATE. The result has the names and types
     that the node gives it, and the input's order. `unchanged` has, for each column of the result that is one of
-    the input's as it stands, which (from 0), else None: those keep their type modifiers.
+    the input's as it stands, which (from 0), else None: those keep their type modifiers. `parameters` are the numbers
+    of the client's parameters that stand in the texts as `$n`. EXPLAIN shows constants as `$n` behind `shown_behind`.
     """
 
     select_sql: SqlParts
     where_sql: SqlParts | None = None
     unchanged: tuple[int | None, ...] = ()
+    parameters: frozenset[int] = frozenset()
+    shown_behind: int = 0
 
     def open(self, inputs: Sequence[RowSource], arguments: Arguments, environment: Environment) -> RowSource:
         select = render(self.select_sql, arguments)
         where = None if self.where_sql is None else render(self.where_sql, arguments)
-        return EvaluateOperator(inputs, select, where, environment, self.unchanged)
+        return EvaluateOperator(inputs, select, where, environment, self.unchanged, self.parameters)
 
     def explain(self) -> str:
-        filtered = "" if self.where_sql is None else f"  Filter: {_shown(self.where_sql)}"
-        return f"Evaluate  {_shown(self.select_sql)}{filtered}"
+        filtered = "" if self.where_sql is None else f"  Filter: {self._shown(self.where_sql)}"
+        return f"Evaluate  {self._shown(self.select_sql)}{filtered}"
+
+    def _shown(self, parts: SqlParts) -> str:
+        return "".join(part if isinstance(part, str) else f"${self.shown_behind + part.index + 1}" for part in parts)
 
 
 def render(parts: SqlParts, arguments: Arguments) -> str:
     """The text with this execution's literals."""
     return "".join(part if isinstance(part, str) else arguments.literals[part.index] for part in parts)
-
-
-def _shown(parts: SqlParts) -> str:
-    return "".join(part if isinstance(part, str) else f"${part.index + 1}" for part in parts)
 
 
 class EvaluateOperator(Operator):
@@ -64,6 +70,7 @@ class EvaluateOperator(Operator):
         where_sql: str | None,
         environment: Environment,
         unchanged: Sequence[int | None] = (),
+        parameters: Collection[int] = (),
     ) -> None:
         super().__init__(inputs)
         (self._input,) = inputs
@@ -71,7 +78,9 @@ class EvaluateOperator(Operator):
         self._where_sql = where_sql
         self._environment = environment
         self._unchanged = unchanged
+        self._parameters = parameters
         self._types: tuple[str, ...] = ()
+        self._instants: tuple[tuple[int, Column], ...] = ()  # the columns whose values name a time zone
         self._waiting: list[bytes] = []  # rows read and not yet evaluated
         self._input_ended = False
         self._running: RowSource | None = None
@@ -91,6 +100,7 @@ class EvaluateOperator(Operator):
             columns = await super().describe()
             try:
                 self._types = tuple(map(_cast, columns))
+                self._instants = tuple(at for at in enumerate(columns) if at[1].type_oid == TIMESTAMPTZ)
                 self._described = self._with_modifiers(await self._describe_result(), columns)
             except BaseException:
                 self.close()
@@ -110,7 +120,7 @@ class EvaluateOperator(Operator):
         running = await self._start_chunk()
         if running is None:
             # No rows at all: a statement that finds none still says what its columns are.
-            running = self._running = self._environment.evaluate(self._sql([[None] * len(self._types)], "false"))
+            running = self._running = self._evaluate([[None] * len(self._types)], "false")
         return await running.describe()
 
     async def _next(self) -> Batch | None:
@@ -132,12 +142,18 @@ class EvaluateOperator(Operator):
         if not self._waiting:
             return None
         chunk, self._waiting = self._waiting[:_CHUNK_ROWS], self._waiting[_CHUNK_ROWS:]
-        running = self._running = self._environment.evaluate(self._sql(list(map(fields_of, chunk)), self._where_sql))
+        running = self._running = self._evaluate(list(map(fields_of, chunk)), self._where_sql)
         await running.describe()
         return running
 
+    def _evaluate(self, rows: list[list[Field]], where_sql: str | None) -> RowSource:
+        return self._environment.evaluate(self._sql(rows, where_sql), self._parameters)
+
     def _sql(self, rows: list[list[Field]], where_sql: str | None) -> str:
         """`v.n` numbers the rows, because VALUES promises no order. The first row's casts give all their types."""
+        for index, column in self._instants:
+            if any(_ZONE_NAME(value) for row in rows if (value := row[index]) is not None):
+                raise unreadable_value(column)
         first, *others = rows
         casts = [f"CAST({quoted(field)} AS {name})" for field, name in zip(first, self._types, strict=True)]
         tuples = [", ".join([*casts, "1"])]

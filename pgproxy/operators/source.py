@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,8 +47,9 @@ class Environment(Protocol):
         """Wait until at least one of the sources is ready."""
         ...
 
-    def evaluate(self, sql: str) -> RowSource:
-        """Run a statement of ours (no table in it) on one of the nodes in use."""
+    def evaluate(self, sql: str, parameters: Collection[int] = ()) -> RowSource:
+        """Run a statement of ours (no table in it) on one of the nodes in use. `parameters` are the numbers of those
+        `$n` of the client's statement that stand in it: they have the values and types that they have on the shards."""
         ...
 
 

@@ -134,10 +134,10 @@ _NAMES = {
     JSONB: "jsonb",
 }
 
-# As a cast writes them. `bit` would mean bit(1), so the catalog's own names where they differ.
+# As a cast writes them. `bit` and `character` would mean one of length 1, so the catalog's own names where they differ.
 _CAST_NAMES = {
     **_NAMES,
-    BIT: "pg_catalog.varbit",
+    BIT: "pg_catalog.bit",
     BPCHAR: "pg_catalog.bpchar",
     CHAR: 'pg_catalog."char"',
     NAME: "pg_catalog.name",

@@ -15,6 +15,7 @@ from pglast import ast, enums
 
 from pgproxy.hashing import NULL, TEXT_OIDS
 from pgproxy.operators.arguments import Arguments
+from pgproxy.planner.never import never_of
 from pgproxy.planner.plan import Choice
 from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import column_name, items_of, names_of
@@ -45,6 +46,7 @@ _CAST_NAMES = {
     2950: frozenset({"uuid"}),
 }
 _PLAIN_ARRAY = re.compile(r"'\{([\w.+-]+(?:,[\w.+-]+)*)\}'", re.ASCII)
+_EMPTY_ARRAYS = frozenset({"'{}'", "NULL", "null"})
 _REMEMBERED_LITERALS = 4096
 _SHORT_INTEGER = re.compile(r"(')?(0|[1-9][0-9]{0,8})(?(1)')", re.ASCII).fullmatch
 
@@ -97,7 +99,18 @@ class _Reader:
 
     def read(self, node: object) -> _Constraint | None:
         reader = _READERS.get(type(node))
-        return None if reader is None else reader(self, node)
+        found = None if reader is None else reader(self, node)
+        return self._read_never(node) if found is None else found
+
+    def _read_never(self, node: object) -> _Constraint | None:
+        """No shard has a row that fulfils what no row can. Why one shard's answer is exact then: it finds no row, as a
+        single server would, so it gives the same empty or aggregated answer, and whatever runs once for each statement
+        (triggers FOR EACH STATEMENT) runs once."""
+        never = never_of(node, self._source)
+        if never is None:
+            return None
+        everything = self._placement.all_shards
+        return _Constraint(lambda literals: () if never(literals) else everything, "a constant condition")
 
     def _read_bool(self, node: ast.BoolExpr) -> _Constraint | None:
         parts = [self.read(argument) for argument in items_of(node.args)]
@@ -241,7 +254,7 @@ class _Reader:
         def choose(literals: _Literals) -> Shards:
             plain = _PLAIN_ARRAY.fullmatch(literals[literal])
             if plain is None:
-                return placement.all_shards
+                return () if literals[literal] in _EMPTY_ARRAYS else placement.all_shards
             # An unquoted NULL among the elements is SQL's, which equals nothing; asking one shard more is harmless.
             values = plain[1].split(",")
             return tuple(sorted({shard for text in values for shard in placement.shards_of_equal(parse(text))}))

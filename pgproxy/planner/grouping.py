@@ -66,7 +66,7 @@ def plan_groups(scope: Scope, outputs: Sequence[Output], limits: RowLimits) -> S
     having = None
     if scope.clauses.having is not None:
         having = groups.expression(scope.select.havingClause, scope.clauses.having.body)
-    steps: list[Step] = [groups.merge(), _finish(finals, outputs, having)]
+    steps: list[Step] = [groups.merge(), _finish(groups, finals, outputs, having)]
     visible = len(outputs) if len(finals) > len(outputs) else None
     if sort_keys:
         steps.append(Sort(tuple(sort_keys), limits.limit, limits.offset, visible))
@@ -96,6 +96,7 @@ class _Groups:
         self._surely_one_group = not keys and _is_surely_grouped(scope)
         self._partials: list[Partial] = []
         self._partial_prints: dict[str, int] = {}
+        self.parameters: set[int] = set()  # that stand in expressions over merged groups
 
     def merge(self) -> GroupMerge:
         engine = self.scope.context.engine
@@ -166,7 +167,7 @@ class _Groups:
         """The parts of an expression that are columns of the merged groups; no other column may be left."""
         column = self.column_of(node) if isinstance(node, ast.Node) and not isinstance(node, ast.A_Const) else None
         if isinstance(node, ast.Node) and column is not None:
-            self._check_collation(column)
+            self._check_collation(node, column)
             places.append((node, column))
             return
         if isinstance(node, ast.ColumnRef):
@@ -179,13 +180,7 @@ class _Groups:
                 position=(node.location or 0) + 1,
             )
         if isinstance(node, ast.ParamRef):
-            # The node that evaluates the expression is sent a statement of the proxy's own, without parameters.
-            raise Refused(
-                f"parameter ${node.number} in an expression over aggregates or GROUP BY keys is not supported "
-                "across shards",
-                "Write the value into the statement, or pin the shard key to one value.",
-                position=(node.location or 0) + 1,
-            )
+            self.parameters.add(node.number or 0)
         for child in children_of(node):
             self._find_merged(child, places)
 
@@ -210,17 +205,16 @@ class _Groups:
                 "this expression over aggregates or GROUP BY keys is not supported across shards", _ROUTE_HINT
             )
 
-    def _check_collation(self, column: int) -> None:
-        """Evaluate gives text the default collation: right only where all collations in play compare by bytes."""
-        if column < len(self.keys):
-            key = self.keys[column]
-            facts = self.scope.any_column(key.node)
-            if (facts is None or facts.type_oid in _TEXT_OIDS) and not self.scope.context.facts.bytewise_default:
-                raise Refused(
-                    "an expression over a GROUP BY key that may be text is not supported across shards unless the "
-                    "database's collation compares by bytes",
-                    _ROUTE_HINT,
-                )
+    def _check_collation(self, node: ast.Node, column: int) -> None:
+        """Evaluate gives text the default collation. That must be the one that it has: even collations that all compare
+        by bytes differ in what `upper` and ILIKE do."""
+        gives_text = column < len(self.keys) or self._partials[column - len(self.keys)].kind in ("min", "max")
+        if gives_text and not self.scope.has_default_collation(node):
+            raise Refused(
+                "an expression over a GROUP BY key, min() or max() of text with a collation of its own is not "
+                "supported across shards",
+                _ROUTE_HINT,
+            )
 
     def _key_of(self, node: ast.Node) -> int | None:
         index = self._key_prints.get(repr(self.scope.fingerprint(node)))
@@ -319,8 +313,14 @@ def _sort_key(groups: _Groups, item: SortItem, column: int, outputs: Sequence[Ou
     return item.key(column, bytewise=bytewise)
 
 
-def _finish(finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemplate | None) -> Step:
-    """Project where each column is a key or an aggregate as it stands, else let a node compute."""
+def _finish(groups: _Groups, finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemplate | None) -> Step:
+    """Project where each column is a key or an aggregate as it stands, else let a node compute.
+
+    Why parameters are exact there: the node is told their types, which are those that a node has found for the whole
+    statement (or the client's own), and they come to it as the client has bound them. In an expression over columns
+    of the same types as the aggregates' a parameter of the type that it was given chooses the same operators and
+    functions as the one whose type was still open. Every shard reads all values too, so what is wrong with one is
+    told whether there are groups or not."""
     names = [output.name for output in outputs] + [None] * (len(finals) - len(outputs))
     bare = [final.bare for final in finals if final.bare is not None]
     for output in outputs:
@@ -333,7 +333,13 @@ def _finish(finals: Sequence[_Final], outputs: Sequence[Output], having: SqlTemp
         for final, name in zip(finals, names, strict=True)
     ]
     where = None if having is None else _evaluable(having)
-    return Evaluate(_evaluable(join_with(", ", items)), where, tuple(final.bare for final in finals))
+    return Evaluate(
+        _evaluable(join_with(", ", items)),
+        where,
+        tuple(final.bare for final in finals),
+        frozenset(groups.parameters),
+        groups.scope.source.parameters,
+    )
 
 
 def _parse_expression(sql: str) -> ast.Node | None:

@@ -14,6 +14,7 @@ from pgproxy.planner.choice import INT8_OID, is_own_cast
 from pgproxy.planner.plan import RowBound, SqlTemplate
 from pgproxy.planner.scope import Scope
 from pgproxy.planner.text import Edit, composed, join
+from pgproxy.planner.tree import names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def row_limits(scope: Scope) -> RowLimits:
 
 
 def _is_number_cast(cast: ast.TypeCast, scope: Scope) -> bool:
-    """To an integer; of a parameter, or of a constant so small that the cast cannot fail. The plan holds for that
+    """To an integer; of a parameter, or of a constant so short that the cast cannot fail. The plan holds for that
     constant only: another might not fit the type."""
     if not is_own_cast(cast.typeName, INT8_OID):
         return False
@@ -61,13 +62,15 @@ def _is_number_cast(cast: ast.TypeCast, scope: Scope) -> bool:
         return False
     constant = cast.arg.val
     text = constant.sval if isinstance(constant, ast.String) else str(getattr(constant, "ival", ""))
-    if text is None or not _SMALL.fullmatch(text):
+    (*_, name) = names_of(cast.typeName.names) if cast.typeName is not None else ("",)
+    if text is None or not _DIGITS.fullmatch(text) or len(text) > _FITTING_DIGITS[name]:
         return False
     scope.context.pin(scope.source.literal_of(cast.arg))
     return True
 
 
-_SMALL = re.compile("[0-9]{1,4}", re.ASCII)
+_DIGITS = re.compile("[0-9]+", re.ASCII)
+_FITTING_DIGITS = {"int2": 4, "int4": 9, "int8": 18}
 
 
 def _bound(scope: Scope, node: object) -> Bound:

@@ -218,11 +218,14 @@ _READERS: dict[int, dict[int, Callable[[bytes], str]]] = {
 # Elements in the form in which PostgreSQL itself would write them, without quotes.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII).fullmatch
 _WORD = re.compile(r"(?!(?i:null)\Z)[\w.+-]+", re.ASCII).fullmatch
+_EMPTY_TEXT, _EMPTY_HEAD = b"{}", Struct("!iii").pack
 _ARRAY_HEAD = Struct("!iiiii")  # dimensions, whether there are NULLs, the elements' type, their number, the first index
 
 
 def _array(value: bytes, format_code: int, element: int) -> str:
     """A list of plain values as `'{…}'`."""
+    if value == (_EMPTY_TEXT if format_code == TEXT_FORMAT else _EMPTY_HEAD(0, 0, element)):
+        return "'{}'"
     try:
         elements = _text_elements(value) if format_code == TEXT_FORMAT else _binary_elements(value, element)
     except (ValueError, struct.error):

@@ -100,6 +100,18 @@ class Scope:
                     raise _collation_refused()
         return self.any_column(node) is not None
 
+    def has_default_collation(self, node: object) -> bool:
+        """Whether text that an expression gives surely has the database's default collation: it comes from columns
+        that have it and from constants, and nothing says COLLATE."""
+        for part in walk(node):
+            if isinstance(part, ast.CollateClause):
+                return False
+            if isinstance(part, ast.ColumnRef):
+                column = self.any_column(part)
+                if column is None or column.own_collation:
+                    return False
+        return True
+
     def fingerprint(self, node: object, replaced: Mapping[int, ast.Node] = NOTHING_REPLACED) -> object:
         """What makes two expressions the same: their trees without places, `books.price` like `price`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,9 @@ from pgproxy.errors import ProxyError
 
 if TYPE_CHECKING:
     from pgproxy.session.node_portals import OpenRows
+
+
+_FIRST_OF_USERS = 16_384  # oids of types that an extension or a user made
 
 
 class Call(Protocol):
@@ -62,6 +65,12 @@ class Call(Protocol):
         """Open a portal of this name there, described, and fetch so many rows of it, if any."""
         ...
 
+    def evaluate(
+        self, connection: BackendConnection, sql: str, parameters: Collection[int], wake: Callable[[], None]
+    ) -> Exchange:
+        """Run a statement of the proxy's own there, with the values of these parameters, for rows in text format."""
+        ...
+
     def text(self, parameter: int) -> str | None:
         """What is bound to the parameter of this number, which is of type text."""
         ...
@@ -107,6 +116,11 @@ class SimpleCall:
     ) -> Exchange:
         bound = BoundStatement(sql, (), (), (), (), portal=portal, max_rows=rows, once=True)
         return connection.run_bound(bound, Mode.ROWS, wake)
+
+    def evaluate(
+        self, connection: BackendConnection, sql: str, parameters: Collection[int], wake: Callable[[], None]
+    ) -> Exchange:
+        return connection.query(sql, Mode.ROWS, wake)  # which says that there is no parameter $1
 
     def text(self, parameter: int) -> str | None:
         return None
@@ -197,6 +211,20 @@ class BoundCall:
         exchange = connection.run_bound(bound, Mode.ROWS, wake)
         self.exchanges.append(exchange)
         return exchange
+
+    def evaluate(
+        self, connection: BackendConnection, sql: str, parameters: Collection[int], wake: Callable[[], None]
+    ) -> Exchange:
+        """The client's parameters by their numbers, typed as on the shards. Others that may be long are left out (not
+        those of a user's type: it may be a domain that takes no NULL)."""
+        if not parameters:
+            return connection.query(sql, Mode.ROWS, wake)
+        statement = self.statement
+        users = {number for number, oid in enumerate(statement.types, 1) if oid >= _FIRST_OF_USERS}
+        kept = users.union(parameters)
+        values = tuple(value if number in kept else None for number, value in enumerate(statement.values, 1))
+        bound = BoundStatement(sql, statement.types, statement.parameter_formats, values, (), once=True)
+        return connection.run_bound(bound, Mode.ROWS, wake)
 
     def text(self, parameter: int) -> str | None:
         value = self.statement.values[parameter - 1]

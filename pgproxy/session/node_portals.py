@@ -6,12 +6,12 @@ portal there, and the operators above are fed with one Execute at a time, of as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.backend.exchange import Exchange, Mode, ServerError
+from pgproxy.backend.exchange import Exchange, ServerError
 from pgproxy.errors import ProxyError
 from pgproxy.operators.batches import first_rows, without_first_rows
 from pgproxy.operators.concat import Concat
@@ -120,12 +120,12 @@ class PortalSource(ExchangeSource):
 class _PortalEnvironment(SessionEnvironment):
     """Evaluations run on a connection of the transaction, behind the portions that are on their way there."""
 
-    def __init__(self, client: Client, services: Services, connection: BackendConnection) -> None:
-        super().__init__(client, services, _never)
+    def __init__(self, client: Client, services: Services, connection: BackendConnection, call: Call) -> None:
+        super().__init__(client, services, _never, call)
         self._connection = connection
 
-    def evaluate(self, sql: str) -> RowSource:
-        exchange = self._connection.query(sql, Mode.ROWS, self._client.wake)
+    def evaluate(self, sql: str, parameters: Collection[int] = ()) -> RowSource:
+        exchange = self._call.evaluate(self._connection, sql, parameters, self._client.wake)
         exchange.unlimited = True  # a few hundred rows
         return ExchangeSource(exchange, self._client, relay_notices=False)
 
@@ -266,7 +266,7 @@ class Portals:
                 await source.settle()
             for exchange in exchanges:
                 call.accepted(exchange)
-            environment = _PortalEnvironment(self._client, self._services, sources[0].connection)
+            environment = _PortalEnvironment(self._client, self._services, sources[0].connection, call)
             top = pipeline.open(sources, arguments, environment)
             limit = None
             if planned.default_limit is not None:

@@ -13,6 +13,8 @@ from pgproxy.session.description import Description
 from pgproxy.session.node_portals import OpenRows
 from pgproxy.wire import extended as wire
 
+_UNKNOWN = 705
+
 
 @dataclass(slots=True)
 class Prepared:
@@ -29,8 +31,9 @@ class Prepared:
 
     @property
     def open_types(self) -> list[int]:
-        """The parameters (from 0) whose type the client has left to the server."""
-        return [at for at in range(self.planned.parameters) if at >= len(self.types) or not self.types[at]]
+        """The parameters (from 0) whose type the client has left to the server; `unknown` does so too."""
+        types = self.types
+        return [at for at in range(self.planned.parameters) if at >= len(types) or types[at] in (0, _UNKNOWN)]
 
     @property
     def for_nodes(self) -> bool:

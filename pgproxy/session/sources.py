@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.backend.exchange import Exchange, Mode
+from pgproxy.backend.exchange import Exchange
 from pgproxy.errors import ProtocolViolation
 from pgproxy.operators.source import Batch
 from pgproxy.session.client import Client
@@ -68,9 +68,14 @@ class ExchangeSource:
 class EvaluationSource:
     """A statement of ours on a connection that is leased when the first answer is asked for."""
 
-    def __init__(self, sql: str, connect: Callable[[], Awaitable[BackendConnection]], client: Client) -> None:
-        self._sql = sql
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[BackendConnection]],
+        start: Callable[[BackendConnection], Exchange],
+        client: Client,
+    ) -> None:
         self._connect = connect
+        self._start = start
         self._client = client
         self._source: ExchangeSource | None = None
 
@@ -90,7 +95,6 @@ class EvaluationSource:
 
     async def _running(self) -> ExchangeSource:
         if self._source is None:
-            connection = await self._connect()
-            exchange = connection.query(self._sql, Mode.ROWS, self._client.wake)
+            exchange = self._start(await self._connect())
             self._source = ExchangeSource(exchange, self._client, relay_notices=False)
         return self._source

@@ -58,7 +58,7 @@ from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
 from pgproxy.session.sources import ExchangeSource
 from pgproxy.session.transactions import Transactions
-from pgproxy.shardmap.model import Shard
+from pgproxy.shardmap.model import Shard, Table
 from pgproxy.wire import messages
 from pgproxy.wire.extended import portal_suspended
 from pgproxy.wire.frames import first_message_end
@@ -211,9 +211,18 @@ class Statements:
         if not indexes and plan.no_shard is not None:
             raise ProxyError("23514", plan.no_shard)
         self._services.metrics.route += 1
-        shard = plan.table.shards[indexes[0] if indexes else 0]
+        shard = plan.table.shards[indexes[0]] if indexes else self._shard_for_nothing(plan.table)
         self.ran = self._services.metrics.nodes[shard.node].routed
         await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
+
+    def _shard_for_nothing(self, table: Table) -> Shard:
+        """Any shard can say that no row is concerned: one where the transaction writes or has been, or that is up."""
+        current = self._transactions.current
+        for node in () if current is None else (current.writer, *current.joined):
+            for shard in table.shards:
+                if shard.node == node:
+                    return shard
+        return next((shard for shard in table.shards if self._services.why_down(shard.node) is None), table.shards[0])
 
     async def _to_node(self, planned: Planned, plan: ToNode, call: Call) -> None:
         self._services.metrics.to_node += 1
@@ -538,7 +547,7 @@ class Statements:
         call: Call,
     ) -> None:
         """Open the operators over the sources and send what comes out of them."""
-        environment = SessionEnvironment(self._client, self._services, extra.connection)
+        environment = SessionEnvironment(self._client, self._services, extra.connection, call)
         top: RowSource = pipeline.open(sources, planned.arguments, environment)
         cut: Any = None
         if planned.default_limit is not None:

@@ -15,7 +15,8 @@ from pgproxy.shardmap.model import Engine
 class ColumnFacts:
     """One column of a logical table. `bytewise`: text of it compares by bytes (C, POSIX, C.UTF-8, pg_c_utf8).
 
-    `deterministic` is False for a nondeterministic ICU collation (equal is not the same bytes).
+    `deterministic` is False for a nondeterministic ICU collation (equal is not the same bytes). `own_collation`: it is
+    another one than the database's default.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ColumnFacts:
     deterministic: bool = True
     not_null: bool = False
     has_default: bool = False
+    own_collation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

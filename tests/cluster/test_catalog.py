@@ -121,13 +121,13 @@ async def test_columns_of_the_library(facts: CatalogFacts) -> None:
     "column",
     [
         ColumnFacts("plain", 25),
-        ColumnFacts("c", 25),
-        ColumnFacts("posix", 25),
-        ColumnFacts("utf8", 25),
-        ColumnFacts("basic", 25),
-        ColumnFacts("unicode", 25, bytewise=False),
-        ColumnFacts("german", 25, bytewise=False),
-        ColumnFacts("any_case", 25, bytewise=False, deterministic=False),
+        ColumnFacts("c", 25, own_collation=True),
+        ColumnFacts("posix", 25, own_collation=True),
+        ColumnFacts("utf8", 25, own_collation=True),
+        ColumnFacts("basic", 25, own_collation=True),
+        ColumnFacts("unicode", 25, bytewise=False, own_collation=True),
+        ColumnFacts("german", 25, bytewise=False, own_collation=True),
+        ColumnFacts("any_case", 25, bytewise=False, deterministic=False, own_collation=True),
         ColumnFacts("number", 23, not_null=True),
         ColumnFacts("price", 1700, (8 << 16 | 2) + 4, has_default=True),
         ColumnFacts("made", 23, not_null=True, has_default=True),
@@ -287,6 +287,7 @@ async def test_default_collations(lone_node: EmbeddedNode, options: str, bytewis
     assert facts.bytewise_default is bytewise
     columns = facts.tables["t"].columns
     assert [columns[name].bytewise for name in "abc"] == [bytewise, True, True]
+    assert [columns[name].own_collation for name in "abc"] == [False, True, False]
 
 
 @pytest.mark.parametrize(

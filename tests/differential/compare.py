@@ -33,7 +33,7 @@ class Mode(Enum):
     SIMPLE = "simple"
     TEXT = "extended text"
     BINARY = "extended binary"
-    BOUND = "extended bound"  # as text, and constants of WHERE become parameters without a declared type
+    BOUND = "extended bound"  # as text, and constants of WHERE and HAVING become parameters without a declared type
 
 
 # What every statement is sent in; BOUND is another statement.
@@ -85,7 +85,7 @@ class Server:
 
     def __init__(self, conninfo: str) -> None:
         self.mode = Mode.SIMPLE
-        self._conninfo = conninfo
+        self.conninfo = conninfo
         self._connection: PGconn | None = None
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Server:
     def run_all(self, sql: str) -> list[Answer]:
         """Every result of a Query message, in order."""
         if self._connection is None:
-            self._connection = connect(self._conninfo)
+            self._connection = connect(self.conninfo)
         try:
             return _exchange(self._connection, sql, self.mode)
         except (ConnectionError, TimeoutError) as broken:
@@ -136,14 +136,16 @@ def _exchange(connection: PGconn, sql: str, mode: Mode) -> list[Answer]:
         result = connection.get_result()
         if result is None:
             break
-        answers.append(_answer(result))
+        answers.append(answer_of(result))
         result.clear()
     if connection.status != pq.ConnStatus.OK:
         raise ConnectionError(str(answers[-1]) if answers else "connection lost")
     return answers
 
 
-_WHERE = re.compile(r"(?<= WHERE ).*?(?= GROUP BY | HAVING | ORDER BY | LIMIT | OFFSET | RETURNING |$)", re.DOTALL)
+_CONDITIONS = re.compile(
+    r"(?:(?<= WHERE )|(?<= HAVING )).*?(?= GROUP BY | HAVING | ORDER BY | LIMIT | OFFSET | RETURNING |$)", re.DOTALL
+)
 _CONSTANT = re.compile(r"(?<= [=<>] )(?:'((?:[^'\\]|'')*)'|(-?[0-9]+))(?=[ )]|$)")
 
 
@@ -156,10 +158,10 @@ def parametrised(sql: str) -> tuple[str, list[bytes]]:
         values.append(text.encode())
         return f"${len(values)}"
 
-    return _WHERE.sub(lambda where: _CONSTANT.sub(parameter, where[0]), sql, count=1), values
+    return _CONDITIONS.sub(lambda conditions: _CONSTANT.sub(parameter, conditions[0]), sql), values
 
 
-def _answer(result: PGresult) -> Answer:
+def answer_of(result: PGresult) -> Answer:
     if result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE)
         return Answer(

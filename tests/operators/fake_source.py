@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -105,7 +105,7 @@ class FakeEnvironment:
                 assert isinstance(source, FakeSource)
                 source.progress()
 
-    def evaluate(self, sql: str) -> RowSource:
+    def evaluate(self, sql: str, parameters: Collection[int] = ()) -> RowSource:
         assert self.answer is not None
         self.evaluated.append(sql)
         return self.answer(sql)

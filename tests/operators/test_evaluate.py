@@ -97,7 +97,7 @@ def test_many_rows_in_order_and_in_chunks(environment: FakeEnvironment) -> None:
     assert len(environment.evaluated) == 4  # 500 + 500 + 100, then 200
 
 
-@pytest.mark.parametrize("type_name", [name for name in VALUES if name != "bit(9)"])
+@pytest.mark.parametrize("type_name", VALUES)
 @pytest.mark.parametrize("conforming", ["on", "off"])
 def test_values_of_every_type_arrive_unchanged(
     connection: psycopg.Connection, environment: FakeEnvironment, type_name: str, conforming: str
@@ -113,6 +113,18 @@ def test_values_of_every_type_arrive_unchanged(
         connection.execute("RESET standard_conforming_strings")
     assert [row for batch in batches for row in batch] == [(row[0], "t") for row in rows]
     assert described[0].type_oid == given[0].type_oid
+
+
+def test_instants_with_the_name_of_their_zone_are_refused(environment: FakeEnvironment) -> None:
+    """What IST or CST is, depends on the server's version."""
+    instants = columns(c=1184)
+    for value in ("2024-05-05 10:35:05.5+05:30", "0044-03-15 06:00:00+00 BC", "infinity", "-infinity", None):
+        run(Evaluate(("v.c1",)), [FakeSource(instants, [(value,)])], environment=environment)
+    for value in ("05/05/2024 10:35:05.5 IST", "Sun May 05 10:35:05.5 2024 IST", "05.05.2024 18:05:05 CST"):
+        source = FakeSource(instants, [("2024-05-05 10:35:05+00",), (value,)])
+        with pytest.raises(Refused):
+            run(Evaluate(("v.c1",)), [source], environment=environment)
+        assert source.closed
 
 
 @pytest.mark.parametrize("oid", [16400, 600])

@@ -40,12 +40,21 @@ def without_bytewise_text(facts: CatalogFacts) -> CatalogFacts:
     return replace(facts, tables=tables, bytewise_default=False)
 
 
+def with_own_collations(facts: CatalogFacts) -> CatalogFacts:
+    """The same library where authors have a collation of their own, which compares by bytes too."""
+    books = facts.tables["books"]
+    author = replace(books.columns["author"], own_collation=True)
+    changed = replace(books, columns={**books.columns, "author": author})
+    return replace(facts, tables={**facts.tables, "books": changed})
+
+
 WORLDS: dict[str, Callable[[], PlanningContext]] = {
     "select.txt": lambda: context_for(make_facts()),
     "grouping.txt": lambda: context_for(make_facts()),
     "parameters.txt": lambda: context_for(make_facts()),
     "refused.txt": lambda: context_for(make_facts()),
     "cockroachdb.txt": lambda: context_for(make_facts(Engine.COCKROACHDB), Engine.COCKROACHDB),
+    "own_collation.txt": lambda: context_for(with_own_collations(make_facts())),
     "collation.txt": lambda: context_for(without_bytewise_text(make_facts())),
 }
 

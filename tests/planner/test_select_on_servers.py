@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -62,7 +62,7 @@ class NodeEnvironment:
     async def any_ready(self, sources: Sequence[RowSource]) -> None:
         raise AssertionError("all sources are ready")
 
-    def evaluate(self, sql: str) -> RowSource:
+    def evaluate(self, sql: str, parameters: Collection[int] = ()) -> RowSource:
         self.evaluated.append(sql)
         return LibpqRows(self.node, sql)
 

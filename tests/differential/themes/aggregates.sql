@@ -170,3 +170,20 @@ SELECT avg(0.1), avg(1.0000000000000000000001), sum(1e-20), avg(1234567890123456
 SELECT avg(v) FROM nulls GROUP BY v > 2 ORDER BY v > 2
 SELECT round(avg(v), 3), avg(v) * 3, avg(v) / 7 FROM nulls
 SELECT avg(n) + avg(v), sum(n) / sum(v), max(n) / 3 FROM nulls WHERE n <> 'NaN'
+# Text with a collation of its own: "C" upper-cases other letters than the default.
+SELECT max(word COLLATE "C") FROM measures
+! SELECT upper(max(word COLLATE "C")) FROM measures WHERE word < '日'
+! SELECT max(word COLLATE "C") ILIKE 'É' FROM measures WHERE word < '日'
+SELECT upper(max(word)), upper(max(word) COLLATE "C"), upper((max(word)) COLLATE "pg_c_utf8") FROM measures WHERE word < '日'
+! SELECT upper(word COLLATE "C"), count(*) + 1 FROM measures GROUP BY word COLLATE "C"
+! SELECT upper(word COLLATE "C") AS u, count(*) + 1 FROM measures GROUP BY upper(word COLLATE "C") ORDER BY count(*), u
+SELECT word COLLATE "C" AS w, count(*) + 1 FROM measures GROUP BY w ORDER BY w
+SELECT word COLLATE "C" AS w, count(*) FROM measures GROUP BY w HAVING count(*) > 1 ORDER BY w
+! SELECT word COLLATE "C" AS w, count(*) FROM measures GROUP BY w HAVING word COLLATE "C" ILIKE 'É' ORDER BY w
+# Bit strings stay what they are; a zone's short name is not read again.
+SELECT (abs(medium::int8) % 7)::bit(5) AS b, count(*) + 1 FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY b
+SELECT b'1' || (abs(medium::int8) % 7)::bit(5), (abs(medium::int8) % 7)::bit(5)::int FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY 1
+SELECT (abs(medium::int8) % 7)::bit(5) & b'00001', count(*) + 1 FROM measures GROUP BY (abs(medium::int8) % 7)::bit(5) ORDER BY (abs(medium::int8) % 7)::bit(5)
+SET DateStyle = 'Postgres, MDY'; SET TimeZone = 'Asia/Kolkata'
+! SELECT max(stamp_tz) - interval '1 day' FROM measures WHERE region IN ('ash', 'cedar') AND isfinite(stamp_tz)
+RESET ALL

@@ -52,3 +52,6 @@ INSERT INTO kvc VALUES ('ab', 1) ON CONFLICT (k) DO UPDATE SET v = 2 RETURNING (
 ! UPDATE kvc SET v = 2 WHERE k = 'ab' RETURNING kvc
 UPDATE kvc SET v = 2 WHERE k = 'ab' RETURNING old.v, new.v
 UPDATE "Odd Books" SET key = 3 WHERE "Key" = 'W' RETURNING "Odd Books", "Odd Books"."Odd Books"
+# What concerns no shard goes where the transaction writes.
+BEGIN; UPDATE books SET genre = 'q' WHERE branch = 'west' AND isbn = 9780451524935; DELETE FROM books WHERE 1 != 1; UPDATE patrons SET name = 'x' WHERE patron_id = ANY ('{}') RETURNING *; SELECT count(*) FROM books WHERE genre = 'q' AND branch = 'west'; ROLLBACK
+BEGIN; SELECT count(*) FROM books WHERE branch = 'north'; DELETE FROM books WHERE false; UPDATE books SET genre = 'q' WHERE branch = 'north' AND isbn = 9780451524935; ROLLBACK

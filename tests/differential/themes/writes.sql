@@ -113,7 +113,51 @@ UPDATE nulls SET k = 20, k = 20 WHERE k = 20
 UPDATE nulls SET v = DEFAULT WHERE k = 20 RETURNING v
 UPDATE nulls SET v = 1 WHERE k = 20 AND k = 21
 UPDATE nulls SET v = 1 WHERE k IS NULL AND v = 20 RETURNING k
-! UPDATE nulls SET v = 1 WHERE false
+UPDATE nulls SET v = 1 WHERE false
+UPDATE nulls SET v = 1 WHERE FALSE RETURNING *
+UPDATE nulls SET v = 1 WHERE NULL RETURNING k, v AS "V"
+! UPDATE nulls SET v = 1 WHERE true
+UPDATE nulls SET v = 1 WHERE 1 = 0
+UPDATE nulls SET v = 1 WHERE 1 != 1
+UPDATE nulls SET v = 1 WHERE 1 <> 1 AND v = 3 RETURNING 1
+! UPDATE nulls SET v = 1 WHERE 1 = 1
+! UPDATE nulls SET v = 1 WHERE 1 <> 0
+! UPDATE nulls SET v = 1 WHERE 1 = 1.0
+! UPDATE nulls SET v = 1 WHERE 1 <> 1.0
+! UPDATE nulls SET v = 1 WHERE 1 = '0'
+UPDATE nulls SET v = 1 WHERE (v IN (NULL)) AND (1 != 1)
+UPDATE nulls SET v = 1 WHERE v = 3 AND (k = 20 OR false) AND k = 21
+! UPDATE nulls SET v = 1 WHERE v IN (NULL)
+! UPDATE nulls SET v = 1 WHERE v IN (NULL) OR (1 = 1)
+! UPDATE nulls SET v = 1 WHERE NOT false
+! UPDATE nulls SET v = 1 WHERE false IS NOT NULL
+UPDATE nulls SET v = 1 WHERE k IN (NULL)
+UPDATE nulls SET v = 1 WHERE k = ANY ('{}') RETURNING v
+UPDATE nulls SET v = 1 WHERE k = ANY (NULL)
+UPDATE nulls SET v = 1 WHERE k = ANY ('{}'::int[])
+UPDATE nulls SET v = 1 WHERE k IN (SELECT CAST(NULL AS INTEGER) WHERE 1!=1)
+UPDATE nulls SET v = 1 WHERE v IN (SELECT 1 FROM (SELECT 1) AS empty_set WHERE 1!=1) RETURNING *
+UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 AS a FROM branches WHERE false)
+! UPDATE nulls SET v = 1 WHERE NOT EXISTS (SELECT 1 WHERE false)
+! UPDATE nulls SET v = 1 WHERE v NOT IN (SELECT 1 WHERE false)
+! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT count(*) WHERE false)
+! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false HAVING true)
+! UPDATE nulls SET v = 1 WHERE 0 IN (SELECT count(*) FROM branches WHERE 1 = 0)
+! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false UNION SELECT 1)
+! UPDATE nulls SET v = 1 WHERE v <> ALL (SELECT 1 WHERE false)
+UPDATE nulls SET k = 5 WHERE false
+DELETE FROM nulls WHERE false RETURNING *
+DELETE FROM nulls USING branches b WHERE b.n = v AND false
+! DELETE FROM nulls WHERE true
+SELECT count(*), max(v), sum(v) + 1 FROM nulls WHERE false
+SELECT v, count(*) FROM nulls WHERE 1 = 0 GROUP BY v
+SELECT count(DISTINCT v), array_agg(v) FROM nulls WHERE false
+SELECT rank() OVER (ORDER BY v), * FROM nulls WHERE 1 != 1
+SELECT DISTINCT ON (v) v, k FROM nulls WHERE false ORDER BY v, k
+SELECT * FROM nulls WHERE false FOR UPDATE
+SELECT * FROM nulls WHERE v IN (SELECT CAST(NULL AS INTEGER) WHERE 1!=1)
+SELECT count(*) FROM nulls WHERE v NOT IN (SELECT CAST(NULL AS INTEGER) WHERE 1!=1)
+SELECT n.v, b.city FROM nulls n LEFT JOIN branches b ON b.n = n.v WHERE false
 UPDATE nulls SET v = 1 WHERE k = NULL
 UPDATE nulls SET v = 'x' WHERE k = NULL
 UPDATE nulls SET v = n FROM branches WHERE nulls.k = 20
