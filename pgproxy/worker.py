@@ -32,7 +32,7 @@ from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
 from pgproxy.cluster.members import Members, address_of
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.logs import Sparing, without_secrets
+from pgproxy.logs import Sparing, about_no_secrets, without_secrets
 from pgproxy.metrics import Figures, Metrics, NodeMetrics
 from pgproxy.orders import Orders
 from pgproxy.planner.cache import PlanUse
@@ -402,7 +402,8 @@ class Worker:
             facts["statement"] = without_secrets(sql)
         level = logging.WARNING if ours else logging.INFO
         if self._error_lines.allows():
-            log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
+            message = about_no_secrets(error.message, sql)
+            log.log(level, "%s: %s%s", error.severity, message, self._error_lines.left_out(), extra=facts)
 
     # Users
 
