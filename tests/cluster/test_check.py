@@ -7,12 +7,15 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from pgproxy.cluster.check import Findings, check_nodes, run_check
-from pgproxy.shardmap.model import Engine, Method, Node, Shard, ShardMap, Table
+from pgproxy.demo.nodes import SUPERUSER
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
+from pgproxy.shardmap.model import Engine, HttpSettings, Method, Node, Shard, ShardMap, Table
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
@@ -201,6 +204,30 @@ def test_uniqueness_that_no_node_can_see_to(bare_schema: LibraryCluster, constra
     findings = _check(_map(bare_schema))
     assert findings.errors == ()
     assert _paths(findings.warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("user", "change", "warned"),
+    [
+        (SUPERUSER, {"auth": (AuthRule(AuthMethod.SCRAM),)}, True),
+        (SUPERUSER, {"http": HttpSettings(listen="0.0.0.0", token="x" * 16)}, True),
+        (SUPERUSER, {"auth": (AuthRule(AuthMethod.SCRAM),), "http": HttpSettings(enabled=False)}, False),
+        (SUPERUSER, {}, False),  # whoever is on this machine may do anything already
+        ("plain", {"auth": (AuthRule(AuthMethod.SCRAM),)}, False),
+    ],
+)
+def test_a_superuser_behind_http(
+    library_cluster: LibraryCluster, user: str, change: dict[str, Any], warned: bool
+) -> None:
+    _on_every_node(library_cluster, "CREATE ROLE plain LOGIN")
+    try:
+        shard_map = replace(library_cluster.shard_map(), **change)
+        findings = _check(replace(shard_map, cluster=replace(shard_map.cluster, user=user)))
+    finally:
+        _on_every_node(library_cluster, "DROP ROLE plain")
+    assert [
+        line.startswith(f'http: whoever may ask /sql is the superuser "{SUPERUSER}"') for line in findings.warnings
+    ] == ([True] if warned else [])
 
 
 def test_reference_tables_are_everywhere_and_equal(bare_schema: LibraryCluster) -> None:
