@@ -21,7 +21,7 @@ from pgproxy.cluster.check_members import check_members
 from pgproxy.cluster.connect import connection, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.http_role import superuser_warning
+from pgproxy.shardmap.http_role import warnings as http_warnings
 from pgproxy.shardmap.load import ShardMapErrors, load
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 from pgproxy.shardmap.placement import placement_problems
@@ -109,8 +109,7 @@ async def check_nodes(shard_map: ShardMap) -> Findings:
     for node, problem in node_settings.problems({name: survey.settings for name, survey in surveys.items()}):
         report.error(f"nodes.{node}", problem)
     superuser = any(survey.superuser for survey in surveys.values())
-    if superuser and (warning := superuser_warning(shard_map)) is not None:
-        report.warnings.append(warning)
+    report.warnings.extend(http_warnings(shard_map, superuser=superuser))
     if surveys:
         await _check_keys(shard_map, report)
     return Findings(tuple(report.errors), tuple(report.warnings))

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from pgproxy.shardmap.auth_rules import is_loopback
+from collections.abc import Iterator
+
+from pgproxy.shardmap.auth_rules import AuthMethod, client_address, find_rule, is_loopback
 from pgproxy.shardmap.model import ShardMap
 
+_HERE = client_address("127.0.0.1")
 
-def superuser_warning(shard_map: ShardMap) -> str | None:
-    """For a cluster whose user is a superuser. None where HTTP opens nothing: it is off, or both ports are for this
-    machine alone and the proxy's own port lets everyone in as that user, who may do more there than read."""
+
+def warnings(shard_map: ShardMap, *, superuser: bool) -> Iterator[str]:
+    """Each a line `key.path: what about it`. `superuser`: that is what the nodes say of the cluster's user."""
     http, cluster = shard_map.http, shard_map.cluster
-    nothing_new = not shard_map.auth and not cluster.as_client and is_loopback(http.listen)
-    if not http.enabled or nothing_new:
-        return None
-    return (
-        f'http: whoever may ask /sql is the superuser "{cluster.user}" (cluster.user) on the nodes: that reads stored '
-        "passwords and server files and runs functions such as pg_reload_conf(); let the proxy log in as another role, "
-        "or say http.enabled = false"
-    )
+    if not http.enabled or _opens_nothing(shard_map):
+        return
+    if http.token is None:
+        yield (
+            f'http.token: without one whoever is on this machine reads over HTTP what "{cluster.user}" (cluster.user) '
+            "may read, whatever [[auth]] says; set one, or say http.enabled = false"
+        )
+    if superuser:
+        yield (
+            f'http: whoever may ask /sql is the superuser "{cluster.user}" (cluster.user) on the nodes, who reads '
+            "stored passwords and files and runs programs there, in a read-only transaction too; let the proxy log in "
+            "as another role, or say http.enabled = false"
+        )
+
+
+def _opens_nothing(shard_map: ShardMap) -> bool:
+    """It is for this machine alone, and there the proxy's own port lets everyone in as the same user, to do more than
+    read."""
+    http, cluster = shard_map.http, shard_map.cluster
+    rule = find_rule(shard_map.auth, _HERE, cluster.user, cluster.database, tls=False)
+    trusted = not shard_map.auth or (rule is not None and rule.method is AuthMethod.TRUST)
+    return trusted and not cluster.as_client and is_loopback(http.listen)

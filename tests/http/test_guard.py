@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgproxy.demo.nodes import HOST, free_port
+from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
 from pgproxy.http.guard import is_local_name
 from pgproxy.shardmap.model import HttpSettings
 from tests.fix_nodes import LibraryCluster
@@ -115,6 +115,13 @@ def test_what_is_no_request_is_not_logged(guarded: HttpProxy) -> None:
     log = guarded.proxy.log_text()
     assert "Traceback" not in log
     assert TOKEN not in log
+
+
+def test_the_log_warns_of_a_superuser(guarded: HttpProxy, web: HttpProxy) -> None:
+    """But not where HTTP opens nothing that the proxy's own port does not."""
+    warning = f'http: whoever may ask /sql is the superuser \\"{SUPERUSER}\\"'
+    assert guarded.proxy.log_text().count(warning) == 1
+    assert "superuser" not in web.proxy.log_text()
 
 
 def test_the_token_is_shown_nowhere(guarded: HttpProxy) -> None:

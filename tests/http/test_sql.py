@@ -178,6 +178,7 @@ FOR_SUPERUSERS = [
     "SELECT pg_read_file('/etc/hostname')",
     "SELECT lo_export(1, '/tmp/nothing')",
     "SELECT pg_reload_conf()",
+    "DO $$ BEGIN EXECUTE 'COPY (SELECT 1) TO PROGRAM $p$true$p$'; END $$",
 ]
 
 
@@ -200,8 +201,7 @@ def plain_web(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPath
 
 
 def _as_plain(shard_map: ShardMap) -> ShardMap:
-    """With a rule, so that HTTP opens what the proxy's port does not."""
-    rule = AuthRule(AuthMethod.TRUST, user=(SUPERUSER,))
+    rule = AuthRule(AuthMethod.TRUST, user=(SUPERUSER, "plain"))
     return replace(shard_map, cluster=replace(shard_map.cluster, user="plain"), auth=(rule,))
 
 
