@@ -17,7 +17,14 @@ FACTS = ("client", "node", "sqlstate", "statement")
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # What clients say stands in lines, and must not begin lines of its own.
 _CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
-_PASSWORD = re.compile(r"(password\s+)(E?'(?:[^'\\]|''|\\.)*')", re.IGNORECASE)
+# A string behind the word, in each of PostgreSQL's spellings and closed or not, or what a connection string holds.
+_PASSWORD = re.compile(
+    r"""(password (?:\s | --[^\n]*\n | /\*.{0,200}?\*/ | =)*)
+        (?: e'(?:[^'\\]|''|\\.)*(?:'|\Z) | (?:u&)?'(?:[^']|'')*(?:'|\Z) | \$(?P<tag>\w{0,63})\$.*?(?:\$(?P=tag)\$|\Z)
+        | (?<==)[^\s'",;$()]+ )""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_QUOTED = re.compile(r'at or near ".*"', re.DOTALL)
 
 
 def set_up(level: str, form: str, stream: TextIO) -> None:
@@ -76,6 +83,11 @@ class Sparing:
 def without_secrets(sql: str) -> str:
     """A statement without the passwords that it sets."""
     return _PASSWORD.sub(r"\1'…'", sql)
+
+
+def about_no_secrets(message: str, sql: str) -> str:
+    """An error's message, without what it quotes of a statement that sets a password."""
+    return message if without_secrets(sql) == sql else _QUOTED.sub('at or near "…"', message)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pgproxy.port import Port
 from pgproxy.reload import Reload
 from pgproxy.shardmap.auth_rules import trust_warning
 from pgproxy.shardmap.auth_rules import warnings as auth_warnings
+from pgproxy.shardmap.http_role import warnings as http_warnings
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.takeover import Predecessor, TakeoverFailed, find_predecessor, name_of
 from pgproxy.tls.serving import TlsFileError
@@ -63,6 +64,7 @@ async def serve(
     try:
         await _begin(run)
         _log_start(run, config_path)
+        _warn_of_http(run.worker)
         if run.http is not None:
             await run.http.start()
         notify.notify(notify.READY)
@@ -198,6 +200,13 @@ def _warn(shard_map: ShardMap) -> None:
     for warning in (trust_warning(rules, listen), *auth_warnings(rules, listen)):
         if warning is not None:
             log.warning("%s", warning)
+
+
+def _warn_of_http(worker: Worker) -> None:
+    """While no node can be asked, nothing is known of a superuser; `pgproxy check` will tell."""
+    superuser = worker.facts is not None and worker.facts.parameter_status.get("is_superuser") == "on"
+    for warning in http_warnings(worker.shard_map, superuser=superuser):
+        log.warning("%s", warning)
 
 
 def _log_start(run: _Run, config_path: Path | None) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 
 from pgproxy.admin.view import SlowStatement
 from pgproxy.errors import ProxyError
-from pgproxy.logs import Sparing, without_secrets
+from pgproxy.logs import Sparing, about_no_secrets, without_secrets
 
 log = logging.getLogger("pgproxy.server")
 
@@ -55,4 +55,5 @@ class StatementLog:
             facts["statement"] = without_secrets(sql)
         level = logging.WARNING if ours else logging.INFO
         if self._error_lines.allows():
-            log.log(level, "%s: %s%s", error.severity, error.message, self._error_lines.left_out(), extra=facts)
+            message = about_no_secrets(error.message, sql)
+            log.log(level, "%s: %s%s", error.severity, message, self._error_lines.left_out(), extra=facts)

@@ -82,6 +82,7 @@ class WorkerView:
             replace(
                 _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
                 paused=name in worker.paused,
+                avoided=worker.gateways.is_avoided(name),
                 members=tuple(_member_views(worker.heartbeats.members.get(name))),
             )
             for name, state in worker.heartbeats.states().items()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,17 +58,18 @@ def running_proxy(
     change: Callable[[ShardMap], ShardMap] = lambda shard_map: shard_map,
     *,
     http: HttpSettings = NO_HTTP,
+    arguments: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[RunningProxy]:
     """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default, `change` makes other
-    changes to the shard map; `http` is its HTTP side, which is off otherwise."""
+    changes to the shard map; `http` is its HTTP side, which is off otherwise; `arguments` are `serve`'s."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
     shard_map = change(replace(cluster.shard_map(port), http=http))
     config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config)],
+            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

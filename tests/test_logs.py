@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgproxy.logs import HumanFormatter, JsonFormatter, Sparing, without_secrets
+from pgproxy.logs import HumanFormatter, JsonFormatter, Sparing, about_no_secrets, without_secrets
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 
@@ -53,10 +53,30 @@ def test_human() -> None:
         ("SELECT 'x'", "SELECT 'x'"),
         ("ALTER ROLE a PASSWORD 'se''cret'", "ALTER ROLE a PASSWORD '…'"),
         ("CREATE USER a WITH password\n E'a\\'b' LOGIN", "CREATE USER a WITH password\n '…' LOGIN"),
+        ("ALTER ROLE a PASSWORD 'ends in \\' VALID UNTIL 'x'", "ALTER ROLE a PASSWORD '…' VALID UNTIL 'x'"),
+        ("ALTER ROLE a PASSWORD'secret'", "ALTER ROLE a PASSWORD'…'"),
+        ("ALTER ROLE a PASSWORD U&'s\\00e9cret' LOGIN", "ALTER ROLE a PASSWORD '…' LOGIN"),
+        ("ALTER ROLE a PASSWORD $x$se$$cret$x$ LOGIN", "ALTER ROLE a PASSWORD '…' LOGIN"),
+        ("ALTER ROLE a PASSWORD $$secret$$ LOGIN", "ALTER ROLE a PASSWORD '…' LOGIN"),
+        ("ALTER ROLE a PASSWORD -- the\n/* old */ 'secret'", "ALTER ROLE a PASSWORD -- the\n/* old */ '…'"),
+        ("ALTER ROLE a PASSWORD 'not closed", "ALTER ROLE a PASSWORD '…'"),
+        (
+            "CREATE USER MAPPING FOR a SERVER s OPTIONS (password 'secret')",
+            "CREATE USER MAPPING FOR a SERVER s OPTIONS (password '…')",
+        ),
+        ("SELECT dblink('host=x password=secret user=y')", "SELECT dblink('host=x password='…' user=y')"),
+        ("SELECT password FROM a WHERE password = $1", "SELECT password FROM a WHERE password = $1"),
+        ("SELECT password, 'x' FROM a", "SELECT password, 'x' FROM a"),
     ],
 )
 def test_passwords_are_left_out(sql: str, shown: str) -> None:
     assert without_secrets(sql) == shown
+
+
+def test_an_error_quotes_no_password() -> None:
+    message = "syntax error at or near \"'secret' x\""
+    assert about_no_secrets(message, "ALTER ROLE a PASSWORD E'secret' x") == 'syntax error at or near "…"'
+    assert about_no_secrets(message, "SELECT 'secret' x") == message
 
 
 def test_sparing() -> None:

@@ -104,7 +104,7 @@ def _node_row(node: NodeView, view: View) -> Row:
         None if node.last_ok is None else _time(node.last_ok),
         None if node.latency_ms is None else f"{node.latency_ms:.2f}",
         str(node.failures),
-        node.error,
+        _trouble(node),
     )
 
 
@@ -370,11 +370,20 @@ def _member_detail(member: MemberView) -> str | None:
     return member.role + behind
 
 
+_AVOIDED = "statements go through other nodes: it drains, has refused a connection, or was down a moment ago"
+
+
+def _trouble(node: NodeView) -> str | None:
+    said = (_AVOIDED if node.avoided else None, node.error)
+    return "; ".join(filter(None, said)) or None
+
+
 def _detail(node: NodeView) -> str | None:
+    trouble = _trouble(node)
     if node.error is None:
-        return None
+        return trouble
     last = "never answered" if node.last_ok is None else f"last answer {_time(node.last_ok)}"
-    return f"{node.error} ({last})"
+    return f"{trouble} ({last})"
 
 
 def _time(epoch_s: float) -> str:

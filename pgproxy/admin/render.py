@@ -19,7 +19,7 @@ ALL_UP, DEGRADED, UNREACHABLE = 0, 1, 2
 
 _CONNECT_TIMEOUT_S = 5
 _WATCH_INTERVAL_S = 1.0
-_STYLES = {"up": "green", "down": "bold red", "unknown": "yellow"}
+_STYLES = {"up": "green", "down": "bold red", "unknown": "yellow", "paused": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,6 @@ def _connect(proxy: Proxy, name: str) -> psycopg.Connection:
         dbname="pgproxy",
         user=proxy.user,
         password=proxy.password,
-        sslmode="prefer",
         application_name=name,
         connect_timeout=_CONNECT_TIMEOUT_S,
         autocommit=True,
@@ -103,7 +102,7 @@ def _connect(proxy: Proxy, name: str) -> psycopg.Connection:
 
 def _unreachable(proxy: Proxy, failure: psycopg.Error) -> int:
     reason = (str(failure).splitlines() or [type(failure).__name__])[0]
-    print(f"pgproxy: no proxy answers at {proxy.host}:{proxy.port}: {reason}", file=sys.stderr)
+    print(f"pgproxy: cannot ask the proxy at {proxy.host}:{proxy.port}: {reason}", file=sys.stderr)
     return UNREACHABLE
 
 

@@ -31,6 +31,7 @@ class NodeView:
     place: Node | None = None  # where it is, if not as the shard map says
     members: tuple[MemberView, ...] = ()
     paused: bool = False
+    avoided: bool = False  # up, but statements go elsewhere: it drains, refuses connections, or was down just now
 
 
 @dataclass(frozen=True, slots=True)

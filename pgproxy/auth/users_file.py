@@ -39,7 +39,7 @@ class UsersFileErrors(Exception):
 def read_users(path: Path) -> dict[str, Stored]:
     """Raises UsersFileErrors. What is stored is never part of a message."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as failed:
         raise UsersFileErrors([f"{path}: {_reason(failed)}"]) from None
     users: dict[str, Stored] = {}
@@ -82,8 +82,7 @@ def write_user(path: Path, user: str, stored: Stored | None) -> bool:
 
     The file is replaced in one step, with a mode that only its owner can read.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = text.splitlines()
+    lines = _lines(path.read_text(encoding="utf-8")) if path.exists() else []
     at = next((at for at, line in enumerate(lines) if _parse(line)[0] == user), None)
     new = [] if stored is None else [f'{_quote(user)} "{stored}"']
     lines[len(lines) if at is None else at : len(lines) if at is None else at + 1] = new
@@ -138,6 +137,12 @@ class UsersFile:
             log.warning("%s", warning)
 
 
+def _lines(text: str) -> list[str]:
+    """Of line feeds alone: `splitlines` would cut names at U+2028 and its kin."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def _parse(line: str) -> tuple[str | None, Stored | None]:
     found = _LINE.fullmatch(line)
     if found is None:
@@ -168,8 +173,8 @@ def _keep_owner(path: Path, temporary: Path) -> None:
     """An owner or group that may read the file – the proxy, when an administrator writes it – still may."""
     with suppress(OSError):
         before = path.stat()
+        os.chown(temporary, before.st_uid, before.st_gid)  # first, or the group would be the writer's own
         temporary.chmod(before.st_mode & _MODE_OF_GROUP | _MODE)
-        os.chown(temporary, before.st_uid, before.st_gid)
 
 
 def _reason(failed: OSError | UnicodeDecodeError) -> str:

@@ -21,6 +21,7 @@ from pgproxy.cluster.check_members import check_members
 from pgproxy.cluster.connect import connection, run
 from pgproxy.errors import ProxyError
 from pgproxy.shardmap.facts import CatalogFacts
+from pgproxy.shardmap.http_role import warnings as http_warnings
 from pgproxy.shardmap.load import ShardMapErrors, load
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 from pgproxy.shardmap.placement import placement_problems
@@ -54,6 +55,7 @@ class _Survey:
     unique_keys: Mapping[Relation, frozenset[tuple[str, ...]]]
     with_rows: frozenset[Relation]
     settings: Mapping[str, str]
+    superuser: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ async def check_nodes(shard_map: ShardMap) -> Findings:
     _check_databases(surveys, report)
     for node, problem in node_settings.problems({name: survey.settings for name, survey in surveys.items()}):
         report.error(f"nodes.{node}", problem)
+    superuser = any(survey.superuser for survey in surveys.values())
+    report.warnings.extend(http_warnings(shard_map, superuser=superuser))
     if surveys:
         await _check_keys(shard_map, report)
     return Findings(tuple(report.errors), tuple(report.warnings))
@@ -280,6 +284,7 @@ async def _read(conn: AsyncConnection, shard_map: ShardMap) -> _Survey | str:
         unique_keys={relation: frozenset(keys) for relation, keys in unique_keys.items()},
         with_rows=frozenset([each for each in logical if each in columns and await _has_rows(conn, each)]),
         settings=await _settings(conn, engine),
+        superuser=conn.info.parameter_status("is_superuser") == "on",
     )
 
 

@@ -33,7 +33,7 @@ class History:
         point["errors"] = round((errors - self._errors) / passed_s, 1)
         point["p50_ms"] = _ms(quantile_us(all_of_them, 0.5))
         point["p99_ms"] = _ms(quantile_us(all_of_them, 0.99))
-        point["heartbeat_ms"] = [None if value is None else round(value, 2) for value in heartbeats.values()]
+        point["heartbeat_ms"] = {node: value and round(value, 2) for node, value in heartbeats.items()}
         self.points.append(point)
         self._last, self._errors, self._at = counts, errors, now
         return point

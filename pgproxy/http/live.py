@@ -26,6 +26,7 @@ class Live:
 
     def __init__(self, view: ProxyView) -> None:
         self._view = view
+        self._told = view.shard_map  # what those who listen know
         self._history = History(view.metrics)
         self._listeners = 0
         self._event = b""
@@ -86,9 +87,14 @@ class Live:
         return self._history.sample(self._view.metrics, heartbeats)
 
     def _publish(self, more: dict[str, Any]) -> None:
-        if self._listeners:
+        if not self._listeners:
+            return
+        if self._told is self._view.shard_map:
             self._event = _event("state", state(self._view) | more)
-            self._announce()
+        else:  # reloaded: there are other nodes and shards now
+            self._told = self._view.shard_map
+            self._event = _event("hello", self._hello())
+        self._announce()
 
     def _announce(self) -> None:
         """Wake all who wait, and begin a new wait."""

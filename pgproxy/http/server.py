@@ -7,8 +7,10 @@ import contextlib
 import logging
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from pgproxy.http.app import Api
+from pgproxy.http.connections import IDLE_S, Connections
 from pgproxy.http.live import Live
 from pgproxy.http.run import FrontDoor, Statements
 from pgproxy.http.view import ProxyView
@@ -17,7 +19,6 @@ from pgproxy.shardmap.model import HttpSettings
 log = logging.getLogger("pgproxy.http")
 
 DEFAULT_PORT = 8088
-MOST_CONNECTIONS = 200
 _SHUTDOWN_S = 2.0
 
 
@@ -32,9 +33,17 @@ class HttpServer:
         self.live = Live(view)
         statements = Statements(door, view.shard_map.cluster, settings)
         self._settings = settings
+        self._connections = Connections()
         application = Api(view, statements, self.live, settings).application()
+        application.middlewares.insert(0, self._connections.middleware())
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
+            application,
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            shutdown_timeout=_SHUTDOWN_S,
+            keepalive_timeout=IDLE_S,
+            logger=_log_of_requests(),
         )
         self._server: asyncio.Server | None = None
         self._clock: asyncio.Task[None] | None = None
@@ -73,14 +82,15 @@ class HttpServer:
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None, "set up before it listens"
-        if len(server.connections) >= MOST_CONNECTIONS:
-            return _Turned()
-        return server()
+        return self._connections.accept(server)
 
 
-class _Turned(asyncio.Protocol):
-    """A connection that is one too many."""
+def _log_of_requests() -> logging.Logger:
+    requests = logging.getLogger("pgproxy.http.requests")
+    requests.addFilter(_is_ours)
+    return requests
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What was no request is its sender's fault, who is told; quoting it here might quote a token."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

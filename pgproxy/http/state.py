@@ -89,7 +89,8 @@ def _nodes(view: ProxyView) -> list[dict[str, Any]]:
         {
             "name": node.name,
             "place": _place(node.place or places[node.name]),
-            "state": node_state(node),
+            "state": "paused" if node.paused else node_state(node),
+            "avoided": node.avoided,
             "since": node.since,
             "last_ok": node.last_ok,
             "latency_ms": None if node.latency_ms is None else round(node.latency_ms, 2),

@@ -44,7 +44,7 @@ async def authenticate(client: Client, message: StartupMessage, services: Servic
         services.metrics.logins_refused += 1
         method = "no rule" if rule is None else rule.method.value
         reason = f"{refused.message}{f' ({attempt.why})' if attempt.why else ''}"
-        log.warning("log-in refused: client %s, user %.100r, method %s: %s", client.address, user, method, reason)
+        log.warning("log-in refused: client %s, user %.100r, method %s: %.300s", client.address, user, method, reason)
         refused.severity = "FATAL"
         raise
     return credential

@@ -12,7 +12,6 @@ from pgproxy.shell.connection import Rows, ShellConnection, Target
 
 ADMIN_DATABASE = "pgproxy"
 _INTERVAL_S = 1.0
-_NO_RIGHT = ("28000", "28P01", "3D000", "42501")
 
 
 class Alerts:
@@ -38,7 +37,7 @@ class Alerts:
             try:
                 connection = ShellConnection(self._target, lambda _severity, _text: None)
             except psycopg.OperationalError as failure:
-                if getattr(failure.diag, "sqlstate", None) in _NO_RIGHT:
+                if self._states is None:  # the shell itself has just been let in, so this is for want of a right
                     self._tell("WARNING", f"no alerts: {str(failure).splitlines()[0]}")
                     return
                 self._lost()
@@ -69,16 +68,21 @@ class Alerts:
         if before is None:
             return
         for row in answer.rows:
-            if before.get(str(row[name]), row[state]) == row[state]:
-                continue
-            if row[state] == "up":
-                self._tell("RECOVERED", f"node {row[name]} is UP")
-            else:
-                self._tell(
-                    "ALERT", f"node {row[name]} is {str(row[state]).upper()} ({row[error] or 'no reason known'})"
-                )
+            node, now = str(row[name]), str(row[state])
+            if before.get(node, now) != now:
+                severity, text = _news(before[node], now, row[error])
+                self._tell(severity, f"node {node} {text}")
 
     def _lost(self) -> None:
         if self._answering:
             self._answering = False
             self._tell("ALERT", "the proxy does not answer")
+
+
+def _news(before: str, now: str, error: str | None) -> tuple[str, str]:
+    """Severity and text. A pause is an operator's own wish, and no alert."""
+    if now == "paused":
+        return "NOTICE", "is paused: statements for it wait for RESUME"
+    if now == "up":
+        return ("NOTICE", "goes on") if before == "paused" else ("RECOVERED", "is UP")
+    return "ALERT", f"is {now.upper()} ({error or 'no reason known'})"

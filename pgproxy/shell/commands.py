@@ -54,7 +54,7 @@ def react(line: str, options: Options) -> Reaction:
     """Carry out one line that begins with a backslash, or is one of the words that end the shell."""
     words = line.strip().rstrip(";").split(None, 1)
     name, argument = words[0], words[1].strip() if len(words) > 1 else ""
-    command = COMMANDS.get(name)
+    command = COMMANDS.get(name if name.startswith("\\") else name.lower())
     if command is None:
         return Reaction(f"unknown command {name}: \\? lists them")
     return command.react(options, argument)

@@ -6,8 +6,9 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ from pgproxy.shell.commands import COMMANDS, Options, is_command, react
 from pgproxy.shell.completion import NAMES_QUERY, SqlCompleter
 from pgproxy.shell.connection import Failure, Rows, ShellConnection, Target
 from pgproxy.shell.show import show, show_notice
-from pgproxy.shell.statements import is_blank, take_statements
+from pgproxy.shell.statements import is_blank, script, take_statements
 
 OK, STATEMENT_FAILED, UNREACHABLE = 0, 1, 2
 PROMPT = "SQL> "
@@ -45,14 +46,14 @@ def run_shell(options: ShellOptions) -> int:
     try:
         connection = _open(options.target, lambda severity, text: show_notice(console, severity, text))
     except psycopg.OperationalError as failure:
-        print(f"pgproxy: {str(failure).splitlines()[0]}", file=sys.stderr)
+        print(f"pgproxy: {_reason(failure)}", file=sys.stderr)
         return UNREACHABLE
     shell = Shell(connection, console)
     try:
         if options.statements:
-            return shell.run_script("\n".join(f"{text};" for text in options.statements), options.stop_on_error)
+            return shell.run_scripts(options.statements, options.stop_on_error)
         if not sys.stdin.isatty():
-            return shell.run_script(sys.stdin.read(), options.stop_on_error)
+            return shell.run_scripts([sys.stdin.read()], options.stop_on_error)
         shell.converse()
         return OK
     finally:
@@ -72,10 +73,9 @@ class Shell:
     def close(self) -> None:
         self._connection.close()
 
-    def run_script(self, text: str, stop_on_error: bool) -> int:
-        """Statements without a prompt. A last one needs no semicolon."""
-        statements, rest = take_statements(text)
-        for statement in [*statements, *([] if is_blank(rest) else [rest.strip()])]:
+    def run_scripts(self, texts: Iterable[str], stop_on_error: bool) -> int:
+        """Statements and commands without a prompt; the exit code."""
+        for statement in chain.from_iterable(map(script, texts)):
             if is_command(statement):
                 if self._react(statement):
                     break
@@ -152,7 +152,7 @@ class Shell:
         try:
             self._connection.reconnect()
         except psycopg.OperationalError as failure:
-            show_notice(self._console, "FATAL", str(failure).splitlines()[0])
+            show_notice(self._console, "FATAL", _reason(failure))
         else:
             show_notice(self._console, "NOTICE", "connected again; what the session had set is gone")
 
@@ -165,14 +165,18 @@ class Shell:
 
 def _open(target: Target, on_notice: _Notice) -> ShellConnection:
     """Connect; ask for a password when the server wants one, for the database when none is named."""
-    if target.database is None and "PGDATABASE" not in os.environ:
-        target = replace(target, database=_only_database(target))
     try:
-        return ShellConnection(target, on_notice)
+        return _connect(target, on_notice)
     except psycopg.OperationalError as failure:
         if target.password is not None or not _wants_password(failure) or not sys.stdin.isatty():
             raise
-        return ShellConnection(replace(target, password=getpass.getpass()), on_notice)
+    return _connect(replace(target, password=getpass.getpass()), on_notice)
+
+
+def _connect(target: Target, on_notice: _Notice) -> ShellConnection:
+    if target.database is None and "PGDATABASE" not in os.environ:
+        target = replace(target, database=_only_database(target))
+    return ShellConnection(target, on_notice)
 
 
 def _only_database(target: Target) -> str | None:
@@ -188,6 +192,12 @@ def _only_database(target: Target) -> str | None:
     finally:
         admin.close()
     return None
+
+
+def _reason(failure: psycopg.OperationalError) -> str:
+    """What the server or libpq says, and the server's hint."""
+    first, *others = str(failure).splitlines() or [type(failure).__name__]
+    return "\n".join([first, *(line for line in others if line.startswith("HINT:"))])
 
 
 def _wants_password(failure: psycopg.OperationalError) -> bool:

@@ -13,7 +13,15 @@ from pgproxy.shell.connection import Answer, Done, Failure, Rows
 _NUMBERS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})
 _NULL = Text("NULL", style="dim italic")
 _WIDEST_CELL = 60  # a longer value is broken over lines in a table
+# What would move the cursor or speak to the terminal is shown as psql shows it. Line ends and tabs stay.
+_CONTROLS = {code: f"\\x{code:02X}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
+_CONTROLS |= {13: "\\r"} | {code: f"\\u{code:04X}" for code in range(128, 160)}
 _STYLES = {"ERROR": "bold red", "FATAL": "bold red", "PANIC": "bold red", "WARNING": "yellow"}
+
+
+def _text(text: str, style: str = "") -> Text:
+    """What somebody else has said: neither markup nor control characters."""
+    return Text(text.translate(_CONTROLS), style=style)
 
 
 def show(console: Console, answer: Answer, sql: str, expanded: bool | None) -> None:
@@ -21,23 +29,23 @@ def show(console: Console, answer: Answer, sql: str, expanded: bool | None) -> N
     if isinstance(answer, Failure):
         show_failure(console, answer, sql)
     elif isinstance(answer, Done):
-        console.print(Text(answer.tag))
+        console.print(_text(answer.tag))
     else:
         _show_rows(console, answer, expanded)
 
 
 def show_failure(console: Console, failure: Failure, sql: str = "") -> None:
     line = Text(f"{failure.severity}:  ", style=_STYLES.get(failure.severity, "bold red"))
-    console.print(line.append(f"{failure.sqlstate}: {failure.message}", style="not bold default"))
+    console.print(line.append(_text(f"{failure.sqlstate}: {failure.message}", "not bold default")))
     if failure.position is not None and 0 < failure.position <= len(sql) + 1:
         _show_place(console, sql, failure.position - 1)
     for label, text in (("DETAIL", failure.detail), ("HINT", failure.hint)):
         if text is not None:
-            console.print(Text(f"{label}:  {text}"))
+            console.print(_text(f"{label}:  {text}"))
 
 
 def show_notice(console: Console, severity: str, text: str) -> None:
-    console.print(Text(f"{severity}:  ", style=_STYLES.get(severity, "cyan")).append(text, style="default"))
+    console.print(Text(f"{severity}:  ", style=_STYLES.get(severity, "cyan")).append(_text(text, "default")))
 
 
 def _show_place(console: Console, sql: str, at: int) -> None:
@@ -46,8 +54,8 @@ def _show_place(console: Console, sql: str, at: int) -> None:
     end = sql.find("\n", at)
     line = sql[start : end if end >= 0 else len(sql)]
     prefix = f"LINE {sql.count(chr(10), 0, at) + 1}: "
-    mark = " " * Text(prefix + line[: at - start]).cell_len + "^"
-    console.print(Text(prefix + line), overflow="ignore", no_wrap=True, crop=False)
+    mark = " " * _text(prefix + line[: at - start]).cell_len + "^"
+    console.print(_text(prefix + line), overflow="ignore", no_wrap=True, crop=False)
     console.print(Text(mark), overflow="ignore", no_wrap=True, crop=False)
 
 
@@ -70,21 +78,21 @@ def _show_table(console: Console, answer: Rows) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for name, kind in zip(answer.names, answer.types, strict=True):
         table.add_column(
-            Text(name), justify="right" if kind in _NUMBERS else "left", overflow="fold", max_width=_WIDEST_CELL
+            _text(name), justify="right" if kind in _NUMBERS else "left", overflow="fold", max_width=_WIDEST_CELL
         )
     for row in answer.rows:
-        table.add_row(*(_NULL if value is None else Text(value) for value in row))
+        table.add_row(*(_NULL if value is None else _text(value) for value in row))
     console.print(table)
 
 
 def _show_records(console: Console, answer: Rows) -> None:
-    names = [Text(name, style="bold") for name in answer.names]
+    names = [_text(name, "bold") for name in answer.names]
     widest = max((name.cell_len for name in names), default=0)
     for number, row in enumerate(answer.rows, 1):
         console.print(Text(f"─[ record {number} ]".ljust(min(widest + 20, console.width), "─"), style="dim"))
         for name, value in zip(names, row, strict=True):
             padding = " " * (widest - name.cell_len)
-            console.print(name + padding + " │ " + (_NULL if value is None else Text(value)), soft_wrap=True)
+            console.print(name + padding + " │ " + (_NULL if value is None else _text(value)), soft_wrap=True)
 
 
 def _width(answer: Rows) -> int:
@@ -94,4 +102,4 @@ def _width(answer: Rows) -> int:
 
 
 def _length(value: str | None) -> int:
-    return 4 if value is None else cell_len(value)
+    return 4 if value is None else cell_len(value.translate(_CONTROLS))

@@ -168,6 +168,22 @@ def test_a_node_not_probed_yet() -> None:
     assert status(view).rows[0][5] == "connection refused (never answered)"
 
 
+def test_a_node_that_statements_go_around_says_so() -> None:
+    view = MadeView(
+        nodes=(
+            NodeView("west", True, 0.0, 1.5, error="it shuts down", avoided=True),
+            NodeView("north", True, 0.0, avoided=True),
+        )
+    )
+    going_around = "statements go through other nodes: it drains, has refused a connection, or was down a moment ago"
+    assert [row[9] for row in answer("SHOW NODES", view).rows] == [f"{going_around}; it shuts down", going_around]
+    assert [row[1] for row in status(view).rows] == ["up", "up"]
+    assert [row[5] for row in status(view).rows] == [
+        f"{going_around}; it shuts down (last answer 1970-01-01 00:00:01.500+00)",
+        going_around,
+    ]
+
+
 @pytest.mark.parametrize(
     ("sql", "tag", "rows"),
     [

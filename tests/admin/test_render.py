@@ -85,7 +85,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_status(Proxy(HOST, free_port()), False, False) == UNREACHABLE
-    assert "no proxy answers at 127.0.0.1" in capsys.readouterr().err
+    assert "cannot ask the proxy at 127.0.0.1" in capsys.readouterr().err
 
 
 def test_exit_codes_are_the_documented_ones() -> None:

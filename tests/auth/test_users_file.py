@@ -73,6 +73,15 @@ def test_writing_changes_one_line(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["users.txt"]
 
 
+def test_only_line_feeds_end_lines(path: Path) -> None:
+    """Whatever else Unicode calls a line's end may stand in a name, and in a comment."""
+    path.write_text(f"{path.read_text()}# one\u2028line\n")
+    for name in ("with\u2028separator", "with\x0cfeed", "with\x85next"):
+        write_user(path, name, BOB)
+        assert read_users(path)[name] == BOB
+    assert "# one\u2028line\n" in path.read_text()
+
+
 def test_a_group_may_go_on_reading_and_a_link_stays_one(path: Path) -> None:
     path.chmod(0o644)
     link = path.parent / "link.txt"

@@ -6,13 +6,17 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from pgproxy.cluster.check import Findings, check_nodes, run_check
-from pgproxy.shardmap.model import Engine, Method, Node, Shard, ShardMap, Table
+from pgproxy.demo.nodes import SUPERUSER
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
+from pgproxy.shardmap.model import Engine, HttpSettings, Method, Node, Shard, ShardMap, Table
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
@@ -199,6 +203,36 @@ def test_keys_that_do_not_suit(
 def test_uniqueness_that_no_node_can_see_to(bare_schema: LibraryCluster, constraint: str, warned: list[str]) -> None:
     _lay_out(bare_schema, f"CREATE TABLE {{shard}} (k bigint, v text, {constraint}); CREATE TABLE t (LIKE {{shard}})")
     findings = _check(_map(bare_schema))
+    assert findings.errors == ()
+    assert _paths(findings.warnings) == warned
+
+
+SCRAM = {"auth": (AuthRule(AuthMethod.SCRAM),)}
+TRUST = {"auth": (AuthRule(AuthMethod.TRUST, (ip_network("127.0.0.0/8"),)), AuthRule(AuthMethod.SCRAM))}
+WITH_TOKEN = {"http": HttpSettings(listen="0.0.0.0", token="x" * 16)}
+
+
+@pytest.mark.parametrize(
+    ("user", "change", "warned"),
+    [
+        (SUPERUSER, SCRAM, ["http.token", "http"]),
+        ("plain", SCRAM, ["http.token"]),
+        (SUPERUSER, WITH_TOKEN, ["http"]),
+        (SUPERUSER, SCRAM | WITH_TOKEN, ["http"]),
+        ("plain", SCRAM | WITH_TOKEN, []),
+        (SUPERUSER, SCRAM | {"http": HttpSettings(enabled=False)}, []),
+        (SUPERUSER, TRUST, []),
+        (SUPERUSER, {}, []),  # whoever is on this machine may do anything already
+    ],
+)
+def test_what_http_opens(library_cluster: LibraryCluster, user: str, change: dict[str, Any], warned: list[str]) -> None:
+    _on_every_node(library_cluster, "CREATE ROLE plain LOGIN")
+    _on_every_node(library_cluster, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain")
+    try:
+        shard_map = replace(library_cluster.shard_map(), **change)
+        findings = _check(replace(shard_map, cluster=replace(shard_map.cluster, user=user)))
+    finally:
+        _on_every_node(library_cluster, "DROP OWNED BY plain; DROP ROLE plain")
     assert findings.errors == ()
     assert _paths(findings.warnings) == warned
 

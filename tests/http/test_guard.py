@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from pgproxy.demo.nodes import free_port
+from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
 from pgproxy.http.guard import is_local_name
 from pgproxy.shardmap.model import HttpSettings
 from tests.fix_nodes import LibraryCluster
@@ -103,6 +104,24 @@ def test_with_the_token(guarded: HttpProxy) -> None:
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/health", "/ready"])
 def test_what_needs_no_token(guarded: HttpProxy, path: str) -> None:
     assert guarded.ask(path).status == 200
+
+
+def test_what_is_no_request_is_not_logged(guarded: HttpProxy) -> None:
+    """Nor does anyone fill the log with it."""
+    with socket.create_connection((HOST, guarded.port), 30) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\x01\r\n\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.0 400 ")
+    assert guarded.ask("/health").status == 200
+    log = guarded.proxy.log_text()
+    assert "Traceback" not in log
+    assert TOKEN not in log
+
+
+def test_the_log_warns_of_a_superuser(guarded: HttpProxy, web: HttpProxy) -> None:
+    """But not where HTTP opens nothing that the proxy's own port does not."""
+    warning = f'http: whoever may ask /sql is the superuser \\"{SUPERUSER}\\"'
+    assert guarded.proxy.log_text().count(warning) == 1
+    assert "superuser" not in web.proxy.log_text()
 
 
 def test_the_token_is_shown_nowhere(guarded: HttpProxy) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pgproxy.demo.nodes import NODE_NAMES, free_port
-from pgproxy.shardmap.model import HttpSettings
+from pgproxy.demo.nodes import NODE_NAMES, SUPERUSER, free_port
+from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
+from pgproxy.shardmap.model import HttpSettings, ShardMap
 from tests.fix_nodes import LibraryCluster, ReferencePostgres
 from tests.fix_proxy import running_proxy
 from tests.http.conftest import HttpProxy
@@ -166,6 +171,60 @@ def test_the_response_is_bounded_in_bytes(library_cluster: LibraryCluster, tmp_p
         answer = web.sql("SELECT repeat('x', 1000000) AS x")
         assert answer.status == 413
         assert answer.error["sqlstate"] == "54000"
+
+
+FOR_SUPERUSERS = [
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT pg_read_file('/etc/hostname')",
+    "SELECT lo_export(1, '/tmp/nothing')",
+    "SELECT pg_reload_conf()",
+    "DO $$ BEGIN EXECUTE 'COPY (SELECT 1) TO PROGRAM $p$true$p$'; END $$",
+]
+
+
+@pytest.fixture(scope="module")
+def plain_web(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpProxy]:
+    """A proxy whose role is the one that docs/http.md tells to make."""
+    http = HttpSettings(port=free_port())
+    for name in NODE_NAMES:
+        with library_cluster.connect(name) as node:
+            node.execute("CREATE ROLE plain LOGIN")
+            node.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO plain")
+    try:
+        with running_proxy(library_cluster, tmp_path_factory.mktemp("plain"), _as_plain, http=http) as proxy:
+            yield HttpProxy(proxy, http.port or 0)
+    finally:
+        for name in NODE_NAMES:
+            with library_cluster.connect(name) as node:
+                node.execute("DROP OWNED BY plain")
+                node.execute("DROP ROLE plain")
+
+
+def _as_plain(shard_map: ShardMap) -> ShardMap:
+    rule = AuthRule(AuthMethod.TRUST, user=(SUPERUSER, "plain"))
+    return replace(shard_map, cluster=replace(shard_map.cluster, user="plain"), auth=(rule,))
+
+
+@pytest.mark.parametrize("sql", FOR_SUPERUSERS)
+def test_a_plain_role_may_not_do_what_superusers_may(plain_web: HttpProxy, sql: str) -> None:
+    answer = plain_web.sql(sql)
+    assert (answer.status, answer.error["sqlstate"]) == (403, "42501"), answer.body
+
+
+def test_a_plain_role_suffices(plain_web: HttpProxy) -> None:
+    assert plain_web.rows("SELECT count(*) AS n FROM books") == [{"n": 72}]
+    assert plain_web.ask("/ready").json["ready"]
+    with plain_web.proxy.connect() as client:
+        client.execute("UPDATE books SET price = price WHERE branch = 'west'")
+        client.execute("SELECT relname FROM pg_class WHERE relname = 'books'").fetchone()
+    checked = subprocess.run(
+        [sys.executable, "-m", "pgproxy", "check", "--config", str(plain_web.proxy.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "superuser" not in plain_web.proxy.log_text()
 
 
 def test_a_dead_node(own_cluster: LibraryCluster, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ USERS = {
     "by_trust": ("trust", "scram-sha-256"),
     "rejected": ("reject", "scram-sha-256"),
 }
+ADMITTED = [user for user in USERS if user not in ("rejected", "scram_wanted")]
 NOBODY = "nobody_knows_me"  # a user with a rule, but without a password
 GUARDED = {**{user: method for user, (method, _) in USERS.items()}, NOBODY: "scram-sha-256", f"{NOBODY}_2": "password"}
 

@@ -27,17 +27,16 @@ from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient, frame, startup
 from tests.session.fix_authentication import (
+    ADMITTED,
     GUARDED,
     NOBODY,
     PASSWORD,
-    USERS,
     conninfo,
     stored_passwords,
     with_rules,
     write_users,
 )
 
-ADMITTED = [user for user in USERS if user not in ("rejected", "scram_wanted")]
 ASKED = [user for user, method in GUARDED.items() if method not in ("trust", "reject")]
 
 

@@ -173,6 +173,19 @@ def test_a_node_that_drains_gets_no_new_statements(gateways: GatewayCluster, bli
         assert relay.served == served
 
 
+def test_a_node_that_drains_is_told(gateways: GatewayCluster, tmp_path: Path) -> None:
+    relay = west(gateways)
+    with running_proxy(gateways, tmp_path, heartbeat=BLIND, failover_stable_s=600) as proxy, proxy.connect() as client:
+        count(client)
+        assert {row["error"] for row in ask_admin(proxy, "SHOW NODES")} == {None}
+        relay.say()
+        until(lambda: relay.connections == 0, "the good-byes")
+        count(client)
+        [row] = [row for row in ask_admin(proxy, "STATUS") if row["node"] == WEST]
+        assert row["state"] == "up"
+        assert row["detail"].startswith("statements go through other nodes: it drains")
+
+
 def test_all_gateways_down_and_back_within_the_deadline(gateways: GatewayCluster, proxy: RunningProxy) -> None:
     with proxy.connect() as client:
         before = count(client)

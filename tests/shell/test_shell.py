@@ -35,11 +35,11 @@ def run(proxy: RunningProxy, *arguments: str, typed: str | None = None) -> tuple
 
 
 @contextmanager
-def terminal(proxy: RunningProxy, home: Path) -> Iterator[pexpect.spawn]:
+def terminal(proxy: RunningProxy, home: Path, *arguments: str) -> Iterator[pexpect.spawn]:
     """The shell on a pseudo-terminal, at its first prompt."""
     child = pexpect.spawn(
         sys.executable,
-        ["-m", "pgproxy", "shell", "--port", str(proxy.port), "--user", "reader"],
+        ["-m", "pgproxy", "shell", "--port", str(proxy.port), "--user", "reader", *arguments],
         cwd=str(ROOT),
         env={"TERM": "xterm", "XDG_STATE_HOME": str(home), "PATH": "/usr/bin", "PROMPT_TOOLKIT_NO_CPR": "1"},
         encoding="utf-8",
@@ -68,7 +68,7 @@ def test_an_error_says_its_sqlstate_and_place(shared_proxy: RunningProxy) -> Non
     assert code == 1
     assert output.splitlines()[:3] == [
         'ERROR:  42703: column "nosuch" does not exist',
-        "LINE 2:   nosuch FROM books WHERE branch = 'west';",
+        "LINE 2:   nosuch FROM books WHERE branch = 'west'",
         "          ^",
     ]
 
@@ -79,6 +79,27 @@ def test_a_script_goes_on_after_an_error_unless_told(shared_proxy: RunningProxy)
     assert (code, "one" in output, "two" in output) == (1, True, True)
     code, output = run(shared_proxy, "--stop-on-error", typed=script)
     assert (code, "one" in output, "two" in output) == (1, True, False)
+
+
+def test_a_script_says_commands_too(shared_proxy: RunningProxy) -> None:
+    """Each on a line of its own; what is behind them runs."""
+    code, output = run(
+        shared_proxy,
+        typed="-- few\n\\limit 2\n\\x on\nSELECT g FROM generate_series(1, 9) g;\nEXIT\nSELECT 'never';",
+    )
+    assert code == 0
+    assert output.splitlines()[:2] == ["At most 2 rows are shown.", "Expanded display is on."]
+    assert "record 2" in output
+    assert "record 3" not in output
+    assert "never" not in output
+
+
+def test_each_text_of_the_command_line_stands_alone(shared_proxy: RunningProxy) -> None:
+    code, output = run(shared_proxy, "-c", "SELECT 'one' AS a -- why", "-c", "SELECT 'two' AS a;", "-c", "SELECT 'x")
+    assert code == 1
+    assert "one" in output
+    assert "two" in output
+    assert "unterminated quoted string" in output
 
 
 def test_the_default_limit(shared_proxy: RunningProxy) -> None:
@@ -173,6 +194,35 @@ def test_an_alert_is_printed_at_the_prompt(own_cluster: LibraryCluster, tmp_path
         shell.expect_exact("node west-library is DOWN")
         own_cluster.restart("west-library")
         shell.expect_exact("node west-library is UP")
+
+
+def test_a_pause_is_no_alert(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with running_proxy(library_cluster, tmp_path) as proxy, terminal(proxy, tmp_path) as shell:
+        shell.sendline("STATUS;")
+        shell.expect_exact("(3 rows)")
+        time.sleep(1.5)  # until the alerts have seen a first state
+        with proxy.connect(dbname="pgproxy") as admin:
+            admin.execute('PAUSE "west-library"')
+            shell.expect_exact("node west-library is paused")
+            assert "ALERT" not in shell.before
+            admin.execute('RESUME "west-library"')
+            shell.expect_exact("node west-library goes on")
+            assert "ALERT" not in shell.before
+
+
+def test_who_may_not_ask_the_admin_database(guarded_proxy: RunningProxy, tmp_path: Path) -> None:
+    """No alerts, which is said once; and no database by itself, which is told with the server's hint."""
+    with terminal(guarded_proxy, tmp_path, "--user", "by_trust", "--database", "library_system") as shell:
+        shell.expect_exact("no alerts: ")
+        shell.expect_exact("denied for database")
+        time.sleep(2.5)
+        shell.sendline("SELECT 6 * 7 AS answer;")
+        shell.expect_exact("(1 row)")
+        assert "does not answer" not in shell.before
+        assert "no alerts" not in shell.before
+    code, output = run(guarded_proxy, "--user", "by_trust", "-c", "SELECT 1")
+    assert code == 2
+    assert 'HINT:  Connect to "library_system"' in output
 
 
 def test_a_restarted_proxy_is_found_again(library_cluster: LibraryCluster, tmp_path: Path) -> None:

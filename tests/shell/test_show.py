@@ -33,6 +33,17 @@ def test_markup_is_only_text() -> None:
     assert "[bold]x[/bold]" in "".join(shown(Rows(("[red]t",), (TEXT,), [("[bold]x[/bold]",)], "SELECT 1")))
 
 
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    """A value, a column's name or an error may hold what a terminal takes for an order."""
+    value = "a\x1b[2J\x1b]0;title\x07\x9bm\x7f\rb\tc"
+    shown_as = "a\\x1B[2J\\x1B]0;title\\x07\\u009Bm\\x7F\\rb"
+    row, failure = Rows((value,), (TEXT,), [(value,)], "SELECT 1"), Failure("ERROR", "P0001", value, value, value, 2)
+    for answer, expanded in ((row, False), (row, True), (failure, None), (Done(value), None)):
+        lines = "\n".join(shown(answer, value, width=200, expanded=expanded))
+        assert lines.count(shown_as) >= (1 if isinstance(answer, Done) else 2)
+        assert not set(lines) & set(map(chr, (*range(10), *range(11, 32), *range(127, 160))))
+
+
 def test_wide_characters_take_two_cells() -> None:
     lines = shown(Rows(("a", "b"), (TEXT, TEXT), [("図書館", "x"), ("abc", "y")], "SELECT 2"))
     assert lines[2:4] == ["図書館   x", "abc      y"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
-import psycopg
 import pytest
 import scramp
 
@@ -14,38 +12,9 @@ from pgproxy.errors import ProxyError
 from pgproxy.wire import messages as m
 from pgproxy.wire.auth import Credential, Login
 from pgproxy.wire.frames import FrameReader
-from tests.fix_nodes import node_directory
+from tests.session.fix_authentication import ADMITTED, PASSWORD
 
-METHODS = {
-    "by_trust": "trust",
-    "by_password": "password",
-    "by_md5": "md5",
-    "by_scram": "scram-sha-256",
-    "by_scram_as_md5": "md5",  # a SCRAM secret behind an md5 rule: the server asks for SCRAM
-}
-PASSWORD = "Pass wörd '\\ €"
-
-
-@pytest.fixture(scope="module")
-def guarded_node() -> Iterator[EmbeddedNode]:
-    """A server whose pg_hba.conf has one rule for each user."""
-    with node_directory() as directory:
-        node = EmbeddedNode("guarded", directory / "guarded", settings={"md5_password_warnings": "off"})
-        node.start()
-        try:
-            with psycopg.connect(node.conninfo(), autocommit=True) as connection:
-                for user in METHODS:
-                    encryption = "md5" if user == "by_md5" else "scram-sha-256"
-                    connection.execute(f"SET password_encryption = '{encryption}'".encode())
-                    secret = psycopg.sql.Literal(PASSWORD).as_string(connection)
-                    connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD {secret}".encode())
-                rules = [f"host all {user} 127.0.0.1/32 {method}" for user, method in METHODS.items()]
-                (node.data / "pg_hba.conf").write_text("\n".join([*rules, "host all postgres 127.0.0.1/32 trust", ""]))
-                connection.execute("SELECT pg_reload_conf()")
-                connection.execute("SELECT pg_sleep(0.2)")  # the postmaster reads it on a signal
-            yield node
-        finally:
-            node.stop()
+ASKED = [user for user in ADMITTED if user != "by_trust"]
 
 
 def log_in(node: EmbeddedNode, login: Login, user: str) -> dict[str, str] | None:
@@ -70,26 +39,26 @@ def log_in(node: EmbeddedNode, login: Login, user: str) -> dict[str, str] | None
                 connection.sendall(answer)
 
 
-@pytest.mark.parametrize("user", METHODS)
-def test_every_method(guarded_node: EmbeddedNode, user: str) -> None:
+@pytest.mark.parametrize("user", ADMITTED)
+def test_every_method(guarded_pg: EmbeddedNode, user: str) -> None:
     login = Login(Credential(user, PASSWORD))
-    assert log_in(guarded_node, login, user) is None
+    assert log_in(guarded_pg, login, user) is None
     assert login.done
 
 
-@pytest.mark.parametrize("user", [user for user in METHODS if user != "by_trust"])
-def test_a_wrong_password_is_the_servers_28p01(guarded_node: EmbeddedNode, user: str) -> None:
+@pytest.mark.parametrize("user", ASKED)
+def test_a_wrong_password_is_the_servers_28p01(guarded_pg: EmbeddedNode, user: str) -> None:
     login = Login(Credential(user, "wrong"))
-    fields = log_in(guarded_node, login, user)
+    fields = log_in(guarded_pg, login, user)
     assert fields is not None
     assert fields["C"] == "28P01"
     assert not login.done
 
 
-@pytest.mark.parametrize("user", [user for user in METHODS if user != "by_trust"])
-def test_a_missing_password_is_said_before_anything_is_sent(guarded_node: EmbeddedNode, user: str) -> None:
+@pytest.mark.parametrize("user", ASKED)
+def test_a_missing_password_is_said_before_anything_is_sent(guarded_pg: EmbeddedNode, user: str) -> None:
     with pytest.raises(ProxyError, match="none is configured") as caught:
-        log_in(guarded_node, Login(Credential(user, None)), user)
+        log_in(guarded_pg, Login(Credential(user, None)), user)
     assert caught.value.sqlstate == "28P01"
     assert caught.value.hint is not None
 

@@ -83,8 +83,11 @@ function showBanner(state) {
   const down = state.nodes.filter((node) => node.state === "down").map((node) => node.name);
   const said = [];
   if (state.draining) said.push("The proxy is shutting down.");
+  const paused = state.nodes.filter((node) => node.state === "paused").map((node) => node.name);
   if (down.length) said.push(`${down.join(", ")} ${down.length > 1 ? "are" : "is"} down: statements that need ${down.length > 1 ? "them" : "it"} fail, all others go on.`);
+  if (paused.length) said.push(`${paused.join(", ")} ${paused.length > 1 ? "are" : "is"} paused: statements for ${paused.length > 1 ? "them" : "it"} wait.`);
   $("banner").textContent = said.join(" ");
+  $("banner").classList.toggle("mild", !down.length);
   $("banner").hidden = !said.length;
 }
 
@@ -129,8 +132,9 @@ function updateCard(card, node) {
   fact("pool").title = `at most ${node.max_size}`;
   card.querySelector(".bar i").style.width = `${Math.min(100, (100 * node.in_use) / (node.max_size || 1))}%`;
   const error = fact("error");
-  error.hidden = !node.error;
-  error.textContent = node.error ? node.error + (node.last_ok ? ` (last answer ${when(node.last_ok)})` : "") : "";
+  error.hidden = !node.error && !node.avoided;
+  error.textContent = node.error ? node.error + (node.last_ok ? ` (last answer ${when(node.last_ok)})` : "")
+    : node.avoided ? "Statements go through other nodes: it drains, has refused a connection, or was down a moment ago." : "";
 }
 
 function showShards(nodes) {

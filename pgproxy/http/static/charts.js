@@ -27,7 +27,7 @@ const Charts = (() => {
       line("p99", "--series-2", (p) => p.p99_ms, { digits: 2 }),
     ] },
     { id: "chart-heartbeat", series: nodes.map((name, at) =>
-      line(name, ["--series-1", "--series-2", "--series-3", "--series-4"][at % 4], (p) => p.heartbeat_ms[at], { digits: 2 })) },
+      line(name, ["--series-1", "--series-2", "--series-3", "--series-4"][at % 4], (p) => p.heartbeat_ms[name], { digits: 2 })) },
   ];
 
   const axis = (more) => ({
