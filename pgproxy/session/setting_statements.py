@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
 from pgproxy.planner.plan import DiscardAll, Effect, Planned, SetSetting, SettingScope
@@ -11,13 +9,12 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.failover import Failover
 from pgproxy.session.services import Services
-from pgproxy.session.settings import Settings, changes, start_up_statement, with_setting, without_setting
+from pgproxy.session.settings import Settings, changes, in_one_query, start_up_statement, with_setting, without_setting
 from pgproxy.session.transaction import Entry, Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
 
 _NO_RESET_ALL = frozenset({"role", "session_authorization"})  # PostgreSQL's GUC_NO_RESET_ALL
-_RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOTALL)
 
 
 class SettingStatements:
@@ -47,7 +44,7 @@ class SettingStatements:
         else:
             assert plan.name is not None, "SET names what it sets"
             await self._change(plan.text, with_setting(self._backends.settings, plan.name, plan.text))
-        self._client.send(command_complete("RESET" if _RESET.match(plan.text) else "SET"))
+        self._client.send(command_complete(plan.tag))
 
     async def keep(self, name: str, value: str) -> None:
         """What set_config() has set on one connection becomes the session's, as by SET."""
@@ -121,7 +118,7 @@ class SettingStatements:
         if current.joined:
             await self._backends.execute_on_all(list(current.joined.values()), plan.text)
         else:
-            await self._on_any(f"BEGIN; {plan.text}; ROLLBACK", relay=False)
+            await self._on_any(in_one_query(("BEGIN", plan.text, "ROLLBACK")), relay=False)
         self._note(current, plan)
 
     def _note(self, current: Transaction, plan: SetSetting) -> None:

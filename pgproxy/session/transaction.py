@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
-from pgproxy.session.settings import Settings, is_strict_isolation
+from pgproxy.session.settings import Settings, in_one_query, is_strict_isolation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Transaction:
 
     def opening(self) -> str:
         """The Query that takes a node into the transaction as it stands."""
-        return "; ".join([self.begin, *(entry.text for entry in self.log)])
+        return in_one_query((self.begin, *(entry.text for entry in self.log)))
 
     def note_mode(self, text: str) -> None:
         """SET TRANSACTION … was said."""

@@ -8,7 +8,6 @@ table, one connection to one gateway carries the whole transaction: none of this
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 from pgproxy.backend.connection import BackendConnection
@@ -169,7 +168,7 @@ class Transactions:
         else:
             self._warn("25001", "there is already a transaction in progress")
             await self._set_modes(current, plan)  # its modes hold all the same
-        return "BEGIN" if plan.text.lstrip()[:5].upper() == "BEGIN" else "START TRANSACTION"
+        return plan.begins_with
 
     async def _make_explicit(self, current: Transaction, plan: TransactionControl) -> None:
         """BEGIN among the statements of one Query: what these have done so far is part of the transaction."""
@@ -182,10 +181,9 @@ class Transactions:
 
     async def _set_modes(self, current: Transaction, plan: TransactionControl) -> None:
         """What BEGIN says of isolation and the like, in a transaction that has begun."""
-        modes = _BEGIN.sub("", plan.text, count=1)
-        if modes:
-            await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {modes}")
-            current.note_mode(f"SET TRANSACTION {modes}")
+        if plan.modes:
+            await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {plan.modes}")
+            current.note_mode(f"SET TRANSACTION {plan.modes}")
 
     async def _commit(self, plan: TransactionControl) -> str:
         current = self.current
@@ -375,5 +373,4 @@ def _nothing(*_: object) -> None:
     """Until a session says who wants to know."""
 
 
-_BEGIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL)
 _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")
