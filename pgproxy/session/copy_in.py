@@ -24,6 +24,7 @@ from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
+from pgproxy.session.turns import let_others_run
 from pgproxy.wire import copy as wire
 from pgproxy.wire import messages
 from pgproxy.wire.copy import CopyKind
@@ -226,7 +227,9 @@ class CopyIntoShards:
             piece = data.take()
             if piece:
                 await self._distribute(self._splitter.feed(piece))
-                await self._let_others_run()
+                # uvloop reads up to 32 times from one socket before it looks at others, and each time would be worked
+                # off at once: as much as heartbeats must not wait for.
+                await let_others_run(self._client, self._services.loop)
             elif not data.over:
                 await self._client.more()
         if data.failure is not None:
@@ -235,22 +238,6 @@ class CopyIntoShards:
         if not self._legs:
             await self._leg(self._shard_for_nothing())
         await self._finish()
-
-    async def _let_others_run(self) -> None:
-        """uvloop reads up to 32 times from one socket before it looks at others, and each time would be worked off
-        at once: as much as heartbeats must not wait for."""
-        turns: list[bool] = []
-
-        def next_turn() -> None:
-            turns.append(True)
-            self._client.wake()
-
-        handle = self._services.loop.call_soon(next_turn)
-        try:
-            while not turns:
-                await self._client.wait()
-        finally:
-            handle.cancel()
 
     def _shard_for_nothing(self) -> int:
         """Inside a transaction and without a row: whoever says what is wrong with the statement."""
