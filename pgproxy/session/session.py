@@ -366,6 +366,7 @@ class Session:
         planned, self._planned = self._planned, None
         await self._attempt(self._extended.before_query())
         if self._skip_to_sync:
+            self.active = False
             return
         try:
             sql = self._sql = messages.parse_query(payload)
