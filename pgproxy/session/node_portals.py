@@ -20,7 +20,7 @@ from pgproxy.operators.limit import Limit
 from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Batch, Pipeline, RowSource
 from pgproxy.planner.plan import Effect, Planned, SqlTemplate, sql_for
-from pgproxy.session.call import Call
+from pgproxy.session.call import Call, WantedPortal
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
@@ -121,7 +121,7 @@ class _PortalEnvironment(SessionEnvironment):
     """Evaluations run on a connection of the transaction, behind the portions that are on their way there."""
 
     def __init__(self, client: Client, services: Services, connection: BackendConnection) -> None:
-        super().__init__(client, services, _never)
+        super().__init__(client, services, no_connection)
         self._connection = connection
 
     def evaluate(self, sql: str) -> RowSource:
@@ -130,8 +130,8 @@ class _PortalEnvironment(SessionEnvironment):
         return ExchangeSource(exchange, self._client, relay_notices=False)
 
 
-async def _never() -> BackendConnection:
-    raise AssertionError("evaluations of a portal run in the transaction")
+async def no_connection() -> BackendConnection:
+    raise AssertionError("nothing is evaluated there, or in the transaction")
 
 
 class OpenRows:
@@ -254,9 +254,9 @@ class Portals:
             for node, shard in targets:
                 self._count += 1
                 portal = f"pgproxy_c{self._count}"
-                sql = sql_for(text, shard, arguments)
                 first = None if rows is None else min(rows, FIRST_ROWS)
-                exchange = call.open(connections[node], sql, portal, first, self._client.wake, as_text=as_text)
+                wanted = WantedPortal(portal, sql_for(text, shard, arguments), first, as_text)
+                exchange = call.open(connections[node], wanted, self._client.wake)
                 exchange.unlimited = True
                 source = PortalSource(connections[node], portal, exchange, self._client, demand)
                 source.opened_with(rows)

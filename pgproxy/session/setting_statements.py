@@ -7,7 +7,6 @@ from pgproxy.errors import ProxyError
 from pgproxy.planner.plan import DiscardAll, Effect, Planned, SetSetting, SettingScope
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
-from pgproxy.session.failover import Failover
 from pgproxy.session.services import Services
 from pgproxy.session.settings import Settings, changes, in_one_query, start_up_statement, with_setting, without_setting
 from pgproxy.session.transaction import Entry, Transaction
@@ -20,19 +19,12 @@ _NO_RESET_ALL = frozenset({"role", "session_authorization"})  # PostgreSQL's GUC
 class SettingStatements:
     """The settings of one session, changed by statements."""
 
-    def __init__(
-        self,
-        client: Client,
-        services: Services,
-        backends: Backends,
-        transactions: Transactions,
-        failover: Failover,
-    ) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
         self._client = client
         self._services = services
         self._backends = backends
         self._transactions = transactions
-        self._failover = failover
+        self._failover = transactions.failover
 
     async def set(self, _planned: Planned, plan: SetSetting) -> None:
         """SET and RESET in all their forms."""

@@ -9,18 +9,22 @@ table, one connection to one gateway carries the whole transaction: none of this
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
 from pgproxy.session.backends import Backends
+from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.failover import Failover, outcome_unknown
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
 from pgproxy.wire.messages import notice_response
+
+T = TypeVar("T")
 
 ENDS_SESSION = frozenset({"25P03", "25P04"})  # idle_in_transaction_session_timeout, transaction_timeout
 _FAILED = ord("E")
@@ -132,6 +136,12 @@ class Transactions:
         return output_style(self._backends.settings, [entry.text for entry in log])
 
     # Statements
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], effect: Effect, call: Call = SIMPLE) -> T:
+        """Attempt a statement, again where that may help: part of a transaction cannot be repeated by itself."""
+        if self.current is not None:
+            return await attempt()
+        return await self.failover.run(attempt, effect, call)
 
     async def control(self, plan: TransactionControl) -> str:
         """Run BEGIN, COMMIT, …; the tag."""

@@ -1,0 +1,74 @@
+"""EXPLAIN: the proxy's own plan, and below each shard what its node says of its part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pgproxy.backend.exchange import Mode, ServerError
+from pgproxy.planner.explain import explain_tree
+from pgproxy.planner.plan import Effect, Explain, Planned
+from pgproxy.session.call import Call
+from pgproxy.session.client import Client
+from pgproxy.session.node_portals import now
+from pgproxy.session.services import Services
+from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.transactions import Transactions
+from pgproxy.wire.messages import command_complete
+from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
+
+QUERY_PLAN = (Column("QUERY PLAN"),)
+
+
+class Explaining:
+    """What `Statements` leaves to it."""
+
+    def __init__(self, client: Client, services: Services, transactions: Transactions) -> None:
+        self._client = client
+        self._services = services
+        self._transactions = transactions
+
+    async def explain(self, planned: Planned, plan: Explain, call: Call) -> None:
+        self._services.metrics.local += 1
+        tree = explain_tree(plan.plan, replace(planned.arguments, now=now()))
+        lines = list(tree.lines)
+        options = f"{plan.options} " if plan.options else ""
+        indent = "  " * len(lines)
+        for shard, sql in tree.shards:
+            lines.append(f"{indent}{shard.table} on {shard.node}: {' '.join(sql.split())}")
+            lines += [
+                f"{indent}  {line}" for line in await self._node_plan(shard.node, f"EXPLAIN {options}{sql}", plan, call)
+            ]
+        client = self._client
+        if call.describe:
+            client.send(row_description(QUERY_PLAN))
+        for line in lines:
+            client.send(data_row((line.encode(),)))
+        client.send(command_complete("EXPLAIN"))
+
+    async def _node_plan(self, node: str, sql: str, plan: Explain, call: Call) -> list[str]:
+        effect = plan.plan.effect if plan.analyze else Effect.READ
+
+        async def attempt() -> list[str]:
+            return await self._once(node, sql, effect, call)
+
+        return await self._transactions.run(attempt, effect, call)
+
+    async def _once(self, node: str, sql: str, effect: Effect, call: Call) -> list[str]:
+        connection = await self._transactions.enter(node, effect)
+        try:
+            exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=True)
+            return await _lines(ExchangeSource(exchange, self._client))
+        except ServerError as error:
+            error.position = None
+            raise
+        finally:
+            self._transactions.leave(connection)
+
+
+async def _lines(source: ExchangeSource) -> list[str]:
+    """The first column of a small text result."""
+    await source.describe()
+    lines: list[str] = []
+    while (batch := await source.next_batch()) is not None:
+        lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
+    return lines
