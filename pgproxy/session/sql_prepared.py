@@ -16,7 +16,8 @@ from pgproxy.planner.plan import Effect, Execute, PlainValue, Planned, Prepare, 
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
-from pgproxy.session.extended import Extended, Prepared
+from pgproxy.session.extended import Extended
+from pgproxy.session.portals import Prepared
 from pgproxy.session.services import Services
 from pgproxy.session.sources import ExchangeSource
 from pgproxy.session.transactions import Transactions
