@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
-from pgproxy.errors import ProxyError
 from pgproxy.planner.plan import CopyOnNode, Effect, Planned, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
@@ -48,28 +47,32 @@ async def copy_on_node(
 
 async def _forward(exchange: Exchange, connection: BackendConnection, client: Client, backends: Backends) -> None:
     data = ClientData(client)
-    while not data.over and _goes_on(exchange):
-        backends.check_cancelled()
+    while not data.over and _goes_on(exchange) and not backends.cancelled:
         piece = data.take()
         if piece:
             connection.copy_in(wire.copy_data(piece))
-            while connection.writing_paused and _goes_on(exchange):
+            while connection.writing_paused and _goes_on(exchange) and not backends.cancelled:
                 await client.wait()
         elif not data.over:
             await client.more()
     if exchange.error is None:
-        connection.copy_in(wire.copy_done() if data.failure is None else wire.copy_fail(_reason(data.failure)))
+        connection.copy_in(_ending(data))
     while not exchange.finished:
         await client.wait()
+    if not data.over:
+        backends.check_cancelled()
     if data.failure is not None and data.lost:
         context = None if exchange.error is None else exchange.error.fields().get("W")
         fields = data.failure.fields() | ({"W": context} if context else {})
         raise synchronization_lost(client, ServerError(fields, ""))
 
 
-def _reason(failure: ProxyError) -> str:
-    """What the node will put behind "COPY from stdin failed: "."""
-    return failure.message.removeprefix("COPY from stdin failed: ")
+def _ending(data: ClientData) -> bytes:
+    if data.done:
+        return wire.copy_done()
+    # A node that waits for data does not look whether it was cancelled; and it is to keep what the session has there.
+    reason = "canceled" if data.failure is None else data.failure.message
+    return wire.copy_fail(reason.removeprefix("COPY from stdin failed: "))
 
 
 def _goes_on(exchange: Exchange) -> bool:

@@ -49,7 +49,7 @@ class Descriptions:
         plan = statement.planned.plan
         inner = wrapped(plan)
         if isinstance(inner, Sharded):
-            prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
+            prefix = f"EXPLAIN {plan.options}\n" if isinstance(plan, Explain) else ""
             template = plan.text if isinstance(plan, Declare) else inner.route
             shards = inner.table.shards
             up = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])

@@ -9,12 +9,12 @@ from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import Effect, Explain, Planned
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
-from pgproxy.session.node_portals import now
+from pgproxy.session.clock import now
 from pgproxy.session.services import Services
-from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.small_answers import all_rows
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
-from pgproxy.wire.rows import Column, data_row, fields_of, row_description, split_rows
+from pgproxy.wire.rows import Column, data_row, row_description
 
 QUERY_PLAN = (Column("QUERY PLAN"),)
 
@@ -31,7 +31,7 @@ class Explaining:
         self._services.metrics.local += 1
         tree = explain_tree(plan.plan, replace(planned.arguments, now=now()))
         lines = list(tree.lines)
-        options = f"{plan.options} " if plan.options else ""
+        options = f"{plan.options}\n" if plan.options else ""  # a comment among them ends with its line
         indent = "  " * len(lines)
         for shard, sql in tree.shards:
             lines.append(f"{indent}{shard.table} on {shard.node}: {' '.join(sql.split())}")
@@ -57,18 +57,9 @@ class Explaining:
         connection = await self._transactions.enter(node, effect)
         try:
             exchange = call.send(connection, sql, Mode.ROWS, self._client.wake, as_text=True)
-            return await _lines(ExchangeSource(exchange, self._client))
+            return [(fields[0] or b"").decode() for fields in await all_rows(exchange, self._client)]
         except ServerError as error:
             error.position = None
             raise
         finally:
             self._transactions.leave(connection)
-
-
-async def _lines(source: ExchangeSource) -> list[str]:
-    """The first column of a small text result."""
-    await source.describe()
-    lines: list[str] = []
-    while (batch := await source.next_batch()) is not None:
-        lines += [(fields_of(row)[0] or b"").decode() for row in split_rows(batch.data)]
-    return lines

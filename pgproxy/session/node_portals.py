@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
@@ -243,7 +242,8 @@ class Portals:
         of this moment. `rows`: fetch so many at once. Nothing is owed for it when it raises."""
         arguments = planned.arguments
         if text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
+            arguments = replace(arguments, now=await self._transactions.now(targets[0][0]))
+            planned = replace(planned, arguments=arguments)
         demand = _Demand(rows or FIRST_ROWS, 1)  # to describe its rows, an operator may look into some
         sources: list[PortalSource] = []
         connections: dict[str, BackendConnection] = {}
@@ -313,11 +313,6 @@ def _correct_position(
         error.position = None  # of an evaluation, whose text is ours
     elif error.position is not None:
         error.position = client_position(error.position, text, failed[0], planned.arguments)
-
-
-def now() -> str:
-    """The time that all shards of a statement are told."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 def passes_rows_on(pipeline: Pipeline) -> bool:

@@ -14,11 +14,12 @@ from pgproxy.session.call import Call
 from pgproxy.session.client import Client
 from pgproxy.session.copy_out import QueryAsCopy
 from pgproxy.session.in_turn import SpooledSource, spooled
-from pgproxy.session.node_portals import MOST_ROWS, Portals, now, passes_rows_on, recoded
+from pgproxy.session.node_portals import MOST_ROWS, Portals, passes_rows_on, recoded
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.rows_out import RowsOut, in_parts
 from pgproxy.session.services import Services
 from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.transaction import Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard
 
@@ -33,16 +34,21 @@ class _Leg:
 
 
 class _Extra:
-    """The connection that evaluations run on, leased when it is first asked for."""
+    """The connection that evaluations run on, leased when it is first asked for. Beside a transaction it is told what
+    that has set for itself, by which the values are read and written."""
 
-    def __init__(self, backends: Backends, services: Services) -> None:
+    def __init__(self, backends: Backends, services: Services, transaction: Transaction | None) -> None:
         self._backends = backends
         self._services = services
+        self._transaction = transaction
         self._leased: BackendConnection | None = None
 
     async def connection(self) -> BackendConnection:
         if self._leased is None:
             self._leased = await self._backends.lease(self._services.any_node())
+            if self._transaction is not None and self._transaction.log:
+                # The pool closes what is given back in a transaction.
+                await self._backends.execute(self._leased, self._transaction.opening())
         return self._leased
 
     def give_back(self) -> None:
@@ -82,13 +88,18 @@ class OnSeveral:
             count = await self._by_portals(planned, plan, scatter, shards, call)
             await self._transactions.end_implicit()
             return count
-        if scatter.text.asks_time:
-            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+        planned = await self._at_one_time(planned, scatter, shards)
 
         async def attempt() -> int:
             return await self._once(planned, plan, scatter, shards, call, evaluates=evaluates)
 
         return await self._transactions.run(attempt, plan.effect, call)
+
+    async def _at_one_time(self, planned: Planned, scatter: Scatter, shards: list[Shard]) -> Planned:
+        if not scatter.text.asks_time:
+            return planned
+        time = await self._transactions.now(shards[0].node)
+        return replace(planned, arguments=replace(planned.arguments, now=time))
 
     async def _once(
         self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call, *, evaluates: bool
@@ -97,7 +108,7 @@ class OnSeveral:
         arguments = planned.arguments
         as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
         legs: list[_Leg] = []
-        extra = _Extra(self._backends, self._services)
+        extra = _Extra(self._backends, self._services, self._transactions.current)
         try:
             for node, here in self._by_gateway(shards):
                 connections = await self._transactions.enter_several(node, plan.effect, len(here), replica=True)
@@ -147,12 +158,11 @@ class OnSeveral:
     async def _in_turn(self, planned: Planned, plan: Sharded, scatter: Scatter, shards: list[Shard], call: Call) -> int:
         """All on the one connection of the transaction: each shard's rows are put aside before the next is asked. (Open
         portals side by side, as below, are PostgreSQL's alone.)"""
-        if scatter.text.asks_time:
-            planned = replace(planned, arguments=replace(planned.arguments, now=now()))
+        planned = await self._at_one_time(planned, scatter, shards)
         as_text = isinstance(call, QueryAsCopy) or not passes_rows_on(scatter.pipeline)
         memory_bytes = self._services.shard_map.proxy.sort_memory_bytes // len(shards)
         connection = await self._transactions.enter(shards[0].node, plan.effect)
-        extra = _Extra(self._backends, self._services)
+        extra = _Extra(self._backends, self._services, self._transactions.current)
         sources: list[SpooledSource] = []
         try:
             for shard in shards:

@@ -42,6 +42,7 @@ class Transaction:
         self.joined: dict[str, BackendConnection] = {}
         self.applied_before: dict[str, Settings] = {}
         self.writer: str | None = None
+        self.now: str | None = None  # once a statement over several shards has asked
         self.log: list[Entry] = []
 
     def opening(self) -> str:

@@ -18,6 +18,7 @@ from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionCon
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.clock import now, now_on
 from pgproxy.session.failover import Failover, outcome_unknown
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
@@ -136,6 +137,21 @@ class Transactions:
         return output_style(self._backends.settings, [entry.text for entry in log])
 
     # Statements
+
+    async def now(self, node: str) -> str:
+        """now() for a statement over several shards, `node` being one that it needs. In a transaction it stands still:
+        as the node written to has it, or the one that joined first."""
+        current = self.current
+        if current is None:
+            return now()
+        if current.now is None:
+            first = current.writer or next(iter(current.joined), node)
+            connection = await self.enter(first, Effect.READ, replica=True)
+            try:
+                current.now = await now_on(connection, self._client)
+            finally:
+                self.leave(connection)
+        return current.now
 
     async def run(self, attempt: Callable[[], Awaitable[T]], effect: Effect, call: Call = SIMPLE) -> T:
         """Attempt a statement, again where that may help: part of a transaction cannot be repeated by itself."""

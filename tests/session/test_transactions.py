@@ -22,6 +22,17 @@ SET_THERE = [
     for branch in READ
 ]
 
+BY_NOW = (
+    "INSERT INTO books (isbn, branch, book_name, author, updated_at) "
+    f"VALUES ({FIRST_ISBN + 7}, 'west', 'x', 'y', now())"
+)
+FIND_BY_NOW = [
+    f"SELECT isbn, pg_sleep(0.01) FROM books WHERE updated_at = now() AND isbn >= {FIRST_ISBN}",
+    f"SELECT isbn, now() = updated_at FROM books WHERE isbn = {FIRST_ISBN + 7}",
+    f"DECLARE c CURSOR FOR SELECT isbn FROM books WHERE updated_at = now() AND isbn >= {FIRST_ISBN}",
+    "FETCH ALL FROM c",
+]
+
 
 def insert(isbn: int, branch: str) -> str:
     return f"INSERT INTO books (isbn, branch, book_name, author) VALUES ({isbn}, '{branch}', 'x', 'y')"
@@ -59,6 +70,19 @@ def found(client: RawClient) -> list[tuple[bytes | None, ...]]:
         ["BEGIN", "SELECT 1", "BEGIN /* a */ TRANSACTION READ ONLY -- b", "SHOW transaction_read_only", "COMMIT"],
         ["BEGIN", "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE, NOT DEFERRABLE", *SHOWN, "COMMIT"],
         ["SELECT 1; BEGIN READ ONLY, DEFERRABLE", *SHOWN, "COMMIT"],
+        ["BEGIN", BY_NOW, *FIND_BY_NOW, "ROLLBACK"],
+        ["BEGIN", "SET DateStyle = 'SQL, DMY'", "SELECT 1", BY_NOW, *FIND_BY_NOW, "ROLLBACK"],
+        ["BEGIN ISOLATION LEVEL REPEATABLE READ", BY_NOW, "ROLLBACK"],
+        ["; ".join([BY_NOW, *FIND_BY_NOW[:2], "SELECT 1/0"])],
+        [
+            "BEGIN",
+            "SELECT count(*) FROM books WHERE isbn > 1000",
+            "SET LOCAL timezone = 'Asia/Tokyo'",
+            "COPY (SELECT max(updated_at) + interval '1 h' FROM books WHERE isbn > 1000) TO STDOUT",
+            "COPY (SELECT max(joined) + 1 FROM patrons) TO STDOUT (FORMAT csv)",
+            "ROLLBACK",
+            "COPY (SELECT max(updated_at) + interval '1 h' FROM books WHERE isbn > 1000) TO STDOUT",
+        ],
         [
             "BEGIN -- a",
             "SET LOCAL geqo = off -- b",
