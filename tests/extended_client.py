@@ -105,6 +105,12 @@ def converse(client: RawClient, steps: Sequence[Step]) -> list[list[Shown]]:
     return answers
 
 
+def converse_with(conninfo: str, steps: Sequence[Step]) -> list[list[Shown]]:
+    """A whole conversation with this server."""
+    with RawClient.logged_in(conninfo) as client:
+        return converse(client, steps)
+
+
 def _read(client: RawClient, count: int) -> list[Message]:
     if count < 0:
         return client.until_ready()

@@ -206,8 +206,8 @@ class TransactionAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TransactionControl:
-    """BEGIN and its kin. `text` is what the client wrote (its isolation level and so on included);
-    `chain` is True for AND CHAIN."""
+    """BEGIN and its kin. `text` is what the client wrote (its isolation level and so on included), `modes` what of it
+    SET TRANSACTION takes; `begins_with` is BEGIN's tag. `chain` is True for AND CHAIN."""
 
     action: TransactionAction
     text: str
@@ -215,6 +215,8 @@ class TransactionControl:
     chain: bool = False
     isolation: str | None = None  # 'serializable', 'repeatable read', …, where the statement says one
     read_only: bool = False
+    modes: str = ""
+    begins_with: str = "BEGIN"  # or START TRANSACTION
 
 
 class SettingScope(Enum):
@@ -226,12 +228,14 @@ class SettingScope(Enum):
 @dataclass(frozen=True, slots=True)
 class SetSetting:
     """SET and RESET. `name` is the lower-case parameter name (`timezone`, `role`, `session_authorization`,
-    `transaction` …), None for RESET ALL. `text` is the statement as written. `reset` gives the default back."""
+    `transaction` …), None for RESET ALL. `text` is the statement as written. `reset` gives the default back. `tag` is
+    SET or RESET."""
 
     name: str | None
     text: str
     scope: SettingScope
     reset: bool = False
+    tag: str = "SET"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from pglast import ast, enums
 
@@ -52,7 +53,16 @@ def plan_transaction(
         chain=bool(statement.chain),
         isolation=options.get("transaction_isolation"),
         read_only=options.get("transaction_read_only") == "1",
+        modes=", ".join(_MODES[name](value) for name, value in options.items() if name in _MODES),
+        begins_with="START TRANSACTION" if statement.kind == _TRANS.TRANS_STMT_START else "BEGIN",
     )
+
+
+_MODES: Mapping[str, Callable[[str], str]] = {
+    "transaction_isolation": "ISOLATION LEVEL {}".format,
+    "transaction_read_only": lambda value: "READ ONLY" if value == "1" else "READ WRITE",
+    "transaction_deferrable": lambda value: "DEFERRABLE" if value == "1" else "NOT DEFERRABLE",
+}
 
 
 def options_of(options: object) -> dict[str, str]:
@@ -76,7 +86,7 @@ _OWN_TRANSACTION = frozenset({"transaction_isolation", "transaction_read_only", 
 def plan_set(statement: ast.VariableSetStmt, source: SourceText, context: PlanningContext) -> SetSetting:
     text = verbatim_text(source, context)
     if statement.kind == _SET.VAR_RESET_ALL:
-        return SetSetting(None, text, SettingScope.SESSION, reset=True)
+        return SetSetting(None, text, SettingScope.SESSION, reset=True, tag="RESET")
     if statement.kind == _SET.VAR_SET_MULTI:
         return _plan_set_several(statement, text)
     name = (statement.name or "").lower()
@@ -87,7 +97,8 @@ def plan_set(statement: ast.VariableSetStmt, source: SourceText, context: Planni
     scope = SettingScope.LOCAL if statement.is_local else SettingScope.SESSION
     if name in _OWN_TRANSACTION:
         scope = SettingScope.TRANSACTION
-    return SetSetting(name, text, scope, reset=statement.kind in (_SET.VAR_RESET, _SET.VAR_SET_DEFAULT))
+    tag = "RESET" if statement.kind == _SET.VAR_RESET else "SET"
+    return SetSetting(name, text, scope, reset=statement.kind in (_SET.VAR_RESET, _SET.VAR_SET_DEFAULT), tag=tag)
 
 
 def _plan_set_several(statement: ast.VariableSetStmt, text: str) -> SetSetting:

@@ -37,7 +37,7 @@ class Backends:
         self.waiting = False
         self._client = client
         self._services = services
-        self._cancelled = False
+        self.cancelled = False  # the statement that runs
 
     def move_on(self) -> None:
         """From here on under the shard map that is in force now."""
@@ -235,17 +235,17 @@ class Backends:
 
     def begin_statement(self) -> None:
         """What was cancelled before does not concern the statement that begins now."""
-        self._cancelled = False
+        self.cancelled = False
 
     def check_cancelled(self) -> None:
         """Raise 57014 if the cancel came while nothing ran that a node could have cancelled: between the steps
         that lead to the statement itself."""
-        if self._cancelled:
+        if self.cancelled:
             raise ProxyError("57014", "canceling statement due to user request")
 
     def cancel(self) -> None:
         """Cancel the running statement wherever it runs or waits. Without one, nothing happens."""
-        self._cancelled = True
+        self.cancelled = True
         for connection, pool in self.held.items():
             pool.cancel_running(connection)
         self._client.wake()

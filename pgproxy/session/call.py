@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 _FIRST_OF_USERS = 16_384  # oids of types that an extension or a user made
+@dataclass(frozen=True, slots=True)
+class WantedPortal:
+    """A portal of this name for the text. `rows`: fetch so many of it at once, if any. `as_text`: they are to be looked
+    into, so they must come in text format."""
+
+    name: str
+    sql: str
+    rows: int | None
+    as_text: bool
 
 
 class Call(Protocol):
@@ -52,17 +61,8 @@ class Call(Protocol):
         """There is more, and here it is."""
         ...
 
-    def open(
-        self,
-        connection: BackendConnection,
-        sql: str,
-        portal: str,
-        rows: int | None,
-        wake: Callable[[], None],
-        *,
-        as_text: bool,
-    ) -> Exchange:
-        """Open a portal of this name there, described, and fetch so many rows of it, if any."""
+    def open(self, connection: BackendConnection, wanted: WantedPortal, wake: Callable[[], None]) -> Exchange:
+        """Open a portal there, described."""
         ...
 
     def evaluate(
@@ -104,17 +104,8 @@ class SimpleCall:
     def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         pass
 
-    def open(
-        self,
-        connection: BackendConnection,
-        sql: str,
-        portal: str,
-        rows: int | None,
-        wake: Callable[[], None],
-        *,
-        as_text: bool,
-    ) -> Exchange:
-        bound = BoundStatement(sql, (), (), (), (), portal=portal, max_rows=rows, once=True)
+    def open(self, connection: BackendConnection, wanted: WantedPortal, wake: Callable[[], None]) -> Exchange:
+        bound = BoundStatement(wanted.sql, (), (), (), (), portal=wanted.name, max_rows=wanted.rows, once=True)
         return connection.run_bound(bound, Mode.ROWS, wake)
 
     def evaluate(
@@ -196,18 +187,15 @@ class BoundCall:
         self.exchange = exchange
         self.exchanges.append(exchange)
 
-    def open(
-        self,
-        connection: BackendConnection,
-        sql: str,
-        portal: str,
-        rows: int | None,
-        wake: Callable[[], None],
-        *,
-        as_text: bool,
-    ) -> Exchange:
-        formats = () if as_text else self.statement.result_formats
-        bound = replace(self.statement, sql=sql, describe=True, result_formats=formats, portal=portal, max_rows=rows)
+    def open(self, connection: BackendConnection, wanted: WantedPortal, wake: Callable[[], None]) -> Exchange:
+        bound = replace(
+            self.statement,
+            sql=wanted.sql,
+            describe=True,
+            result_formats=() if wanted.as_text else self.statement.result_formats,
+            portal=wanted.name,
+            max_rows=wanted.rows,
+        )
         exchange = connection.run_bound(bound, Mode.ROWS, wake)
         self.exchanges.append(exchange)
         return exchange

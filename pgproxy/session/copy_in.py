@@ -13,64 +13,26 @@ from itertools import compress
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
-from pgproxy.errors import NodeFailure, ProtocolViolation, ProxyError, Refused
+from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.operators.arguments import Arguments
-from pgproxy.planner.plan import CopyIn, CopyOnNode, Effect, Planned, sql_for
+from pgproxy.planner.plan import CopyIn, Effect, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.copy_data import ClientData, synchronization_lost
 from pgproxy.session.copy_lines import CopyLines, in_clients_terms
 from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.transactions import Transactions
+from pgproxy.session.turns import let_others_run
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire import copy as wire
 from pgproxy.wire import messages
 from pgproxy.wire.copy import CopyKind
 from pgproxy.wire.copy_rows import Rows, splitter_for
 
-_PIECE_BYTES = 128 * 1024  # of the client's data that are looked at together
 _SETTLE_S = 5.0  # for other nodes to say what they think of the rows before a wrong one
 _SHOWN_BYTES = 100  # of a row in an error's context, as PostgreSQL shows it
-
-
-class ClientData:
-    """The CopyData, CopyDone and CopyFail messages of a client. `done` is set by CopyDone, `failure` by what ends the
-    COPY otherwise."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.done = False
-        self.failure: ProxyError | None = None
-        self.lost = False  # the client does not know of the COPY: PostgreSQL takes its stream for garbled then
-
-    def take(self) -> bytes:
-        """What has come of the data, as much as is looked at together."""
-        pieces: list[bytes] = []
-        size = 0
-        poll = self._client.poll
-        while size < _PIECE_BYTES and not self.over and (frame := poll()) is not None:
-            kind, payload = frame
-            if kind == messages.COPY_DATA:
-                pieces.append(payload)
-                size += len(payload)
-            else:
-                self._other(kind, payload)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    @property
-    def over(self) -> bool:
-        return self.done or self.failure is not None
-
-    def _other(self, kind: int, payload: bytes) -> None:
-        if kind == messages.COPY_DONE:
-            self.done = True
-        elif kind == messages.COPY_FAIL:
-            reason = messages.decode_text(payload.partition(b"\0")[0])
-            self.failure = ProxyError("57014", f"COPY from stdin failed: {reason}")
-        elif kind not in (messages.FLUSH, messages.SYNC):  # which clients may send without knowing of the COPY
-            self.failure = ProxyError("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
-            self.lost = True
 
 
 @dataclass(slots=True)
@@ -129,7 +91,7 @@ class CopyIntoShards:
             await self._undo()
             finished = True
             if self._data.lost:
-                raise _synchronization_lost(self._client, error) from None
+                raise synchronization_lost(self._client, error) from None
             raise
         finally:
             for leg in self._legs.values():
@@ -226,7 +188,9 @@ class CopyIntoShards:
             piece = data.take()
             if piece:
                 await self._distribute(self._splitter.feed(piece))
-                await self._let_others_run()
+                # uvloop reads up to 32 times from one socket before it looks at others, and each time would be worked
+                # off at once: as much as heartbeats must not wait for.
+                await let_others_run(self._client, self._services.loop)
             elif not data.over:
                 await self._client.more()
         if data.failure is not None:
@@ -235,22 +199,6 @@ class CopyIntoShards:
         if not self._legs:
             await self._leg(self._shard_for_nothing())
         await self._finish()
-
-    async def _let_others_run(self) -> None:
-        """uvloop reads up to 32 times from one socket before it looks at others, and each time would be worked off
-        at once: as much as heartbeats must not wait for."""
-        turns: list[bool] = []
-
-        def next_turn() -> None:
-            turns.append(True)
-            self._client.wake()
-
-        handle = self._services.loop.call_soon(next_turn)
-        try:
-            while not turns:
-                await self._client.wait()
-        finally:
-            handle.cancel()
 
     def _shard_for_nothing(self) -> int:
         """Inside a transaction and without a row: whoever says what is wrong with the statement."""
@@ -454,68 +402,6 @@ class CopyIntoShards:
             await self._client.wait()
 
 
-async def copy_on_node(
-    planned: Planned,
-    plan: CopyOnNode,
-    client: Client,
-    services: Services,
-    backends: Backends,
-    transactions: Transactions,
-) -> None:
-    """COPY FROM STDIN on one node, whose data need not be looked at."""
-    services.metrics.to_node += 1
-    connection = await transactions.enter(plan.node or services.any_node(), Effect.WRITE)
-    exchange: Exchange | None = None
-    try:
-        sql = sql_for(plan.text, None, planned.arguments)
-        exchange = connection.query(sql, Mode.COPY, client.wake)
-        while exchange.copy_response is None and not exchange.finished:
-            await client.wait()
-        if exchange.copy_response is not None:
-            client.send(wire.copy_response(b"G", exchange.copy_response))
-            client.flush()
-            await _forward(exchange, connection, client, backends)
-        backends.reported.relay(exchange.asides)
-        if exchange.error is not None:
-            raise exchange.error
-        client.send(messages.command_complete(exchange.tag or "COPY 0"))
-    finally:
-        if exchange is not None and not exchange.finished:
-            connection.abort()
-        transactions.leave(connection)
-
-
-async def _forward(exchange: Exchange, connection: BackendConnection, client: Client, backends: Backends) -> None:
-    data = ClientData(client)
-    while not data.over and _goes_on(exchange):
-        backends.check_cancelled()
-        piece = data.take()
-        if piece:
-            connection.copy_in(wire.copy_data(piece))
-            while connection.writing_paused and _goes_on(exchange):
-                await client.wait()
-        elif not data.over:
-            await client.more()
-    if exchange.error is None:
-        connection.copy_in(wire.copy_done() if data.failure is None else wire.copy_fail(_reason(data.failure)))
-    while not exchange.finished:
-        await client.wait()
-    if data.failure is not None and data.lost:
-        context = None if exchange.error is None else exchange.error.fields().get("W")
-        fields = data.failure.fields() | ({"W": context} if context else {})
-        raise _synchronization_lost(client, ServerError(fields, ""))
-
-
-def _synchronization_lost(client: Client, error: ProxyError) -> ProtocolViolation:
-    client.send(messages.error_response(error.fields()))
-    return ProtocolViolation("terminating connection because protocol synchronization was lost")
-
-
-def _reason(failure: ProxyError) -> str:
-    """What the node will put behind "COPY from stdin failed: "."""
-    return failure.message.removeprefix("COPY from stdin failed: ")
-
-
 async def _await_sync(client: Client, call: Call) -> None:
     """In the extended protocol everything up to Sync is one transaction. This COPY commits by itself, so it must be
     the last of it."""
@@ -533,10 +419,6 @@ async def _await_sync(client: Client, call: Call) -> None:
 def _is_of_data(error: ProxyError) -> bool:
     """Data exceptions, and binary values that are cut short."""
     return error.sqlstate.startswith("22") or error.sqlstate == "08P01"
-
-
-def _goes_on(exchange: Exchange) -> bool:
-    return exchange.error is None and not exchange.finished
 
 
 def _committed(exchange: Exchange) -> bool:

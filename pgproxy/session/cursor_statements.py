@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import ServerError
@@ -28,24 +27,16 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.cursors import Cursors, NodeCursor, ProxyCursor
+from pgproxy.session.for_one import ForOne
 from pgproxy.session.node_portals import OpenRows, Portals, Target, passes_rows_on, recoded
 from pgproxy.session.services import Services
 from pgproxy.session.styles import check_style
 from pgproxy.session.transactions import Transactions
-from pgproxy.shardmap.model import Shard
 from pgproxy.wire import messages
 from pgproxy.wire.extended import BINARY, TEXT, format_at, no_data, portal_suspended
 from pgproxy.wire.rows import Column, row_description
 
 SPOOL_MEMORY_BYTES = 1024 * 1024
-
-
-class OnOne(Protocol):
-    """Runs a text on one node and lets the answer through."""
-
-    def __call__(
-        self, node: str, template: SqlTemplate, shard: Shard | None, planned: Planned, effect: Effect, call: Call
-    ) -> Awaitable[None]: ...
 
 
 class CursorStatements:
@@ -58,7 +49,7 @@ class CursorStatements:
         backends: Backends,
         transactions: Transactions,
         portals: Portals,
-        on_one: OnOne,
+        on_one: Callable[[ForOne, Call], Awaitable[None]],
         run_on: Callable[[BackendConnection, str, int], Awaitable[object]],
     ) -> None:
         self.cursors = Cursors()
@@ -90,7 +81,7 @@ class CursorStatements:
         if len(targets) == 1 and not plan.hold:
             self._services.metrics.route += 1
             ((node, shard),) = targets
-            await self._on_one(node, plan.text, shard, planned, plan.plan.effect, call)
+            await self._on_one(ForOne(node, plan.text, shard, planned, plan.plan.effect), call)
             table = plan.plan.table.name if isinstance(plan.plan, Sharded) else None
             self.cursors.add(plan.name, NodeCursor(node, number, table, shard, locks=plan.plan.effect is Effect.WRITE))
             return
@@ -159,7 +150,7 @@ class CursorStatements:
             raise _not_updatable(plan.cursor, plan.table.name, locks=cursor.locks)
         self._services.metrics.route += 1
         try:
-            await self._on_one(shard.node, plan.route, shard, planned, plan.effect, call)
+            await self._on_one(ForOne(shard.node, plan.route, shard, planned, plan.effect), call)
         except ServerError as error:
             if error.sqlstate != "24000" or f'"{shard.table}"' not in error.message:
                 raise
@@ -198,7 +189,7 @@ class CursorStatements:
             raise _unknown(plan.name)
         if isinstance(cursor, NodeCursor):
             self._services.metrics.route += 1
-            await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
+            await self._on_one(ForOne(cursor.node, plan.text, None, planned, Effect.READ), call)
             return
         self._services.metrics.local += 1
         _check_usable(cursor, plan.name)
@@ -249,7 +240,7 @@ class CursorStatements:
         cursor = self.cursors.get(plan.name)
         if isinstance(cursor, NodeCursor):
             self._services.metrics.route += 1
-            await self._on_one(cursor.node, plan.text, None, planned, Effect.READ, call)
+            await self._on_one(ForOne(cursor.node, plan.text, None, planned, Effect.READ), call)
             self.cursors.remove(plan.name)
             return
         if cursor is not None:

@@ -8,7 +8,6 @@ from pgproxy.planner.plan import Declare, Effect, Explain, Planned, Sharded, Sta
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.description import Description
-from pgproxy.session.failover import Failover
 from pgproxy.session.portals import Prepared
 from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
@@ -23,16 +22,9 @@ _LONGEST_REMEMBERED = 16 * 1024  # characters of a statement whose description i
 class Descriptions:
     """Asks on the session's own connections, under its settings and in its transaction."""
 
-    def __init__(
-        self,
-        client: Client,
-        services: Services,
-        backends: Backends,
-        transactions: Transactions,
-        failover: Failover,
-    ) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
         self._client = client
-        self._failover = failover
+        self._failover = transactions.failover
         self._services = services
         self._backends = backends
         self._transactions = transactions
@@ -57,7 +49,7 @@ class Descriptions:
         plan = statement.planned.plan
         inner = wrapped(plan)
         if isinstance(inner, Sharded):
-            prefix = f"EXPLAIN {plan.options} " if isinstance(plan, Explain) else ""
+            prefix = f"EXPLAIN {plan.options}\n" if isinstance(plan, Explain) else ""
             template = plan.text if isinstance(plan, Declare) else inner.route
             shards = inner.table.shards
             up = next((shard for shard in shards if self._services.why_down(shard.node) is None), shards[0])

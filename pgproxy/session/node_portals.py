@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, ServerError
@@ -20,7 +19,7 @@ from pgproxy.operators.limit import Limit
 from pgproxy.operators.recode import Recode
 from pgproxy.operators.source import Batch, Pipeline, RowSource
 from pgproxy.planner.plan import Effect, Planned, SqlTemplate, sql_for
-from pgproxy.session.call import Call
+from pgproxy.session.call import Call, WantedPortal
 from pgproxy.session.client import Client
 from pgproxy.session.environment import SessionEnvironment
 from pgproxy.session.positions import client_position
@@ -121,7 +120,7 @@ class _PortalEnvironment(SessionEnvironment):
     """Evaluations run on a connection of the transaction, behind the portions that are on their way there."""
 
     def __init__(self, client: Client, services: Services, connection: BackendConnection, call: Call) -> None:
-        super().__init__(client, services, _never, call)
+        super().__init__(client, services, no_connection, call)
         self._connection = connection
 
     def evaluate(self, sql: str, parameters: Collection[int] = ()) -> RowSource:
@@ -130,8 +129,8 @@ class _PortalEnvironment(SessionEnvironment):
         return ExchangeSource(exchange, self._client, relay_notices=False)
 
 
-async def _never() -> BackendConnection:
-    raise AssertionError("evaluations of a portal run in the transaction")
+async def no_connection() -> BackendConnection:
+    raise AssertionError("nothing is evaluated there, or in the transaction")
 
 
 class OpenRows:
@@ -243,7 +242,8 @@ class Portals:
         of this moment. `rows`: fetch so many at once. Nothing is owed for it when it raises."""
         arguments = planned.arguments
         if text.asks_time:
-            planned = replace(planned, arguments=(arguments := replace(arguments, now=now())))
+            arguments = replace(arguments, now=await self._transactions.now(targets[0][0]))
+            planned = replace(planned, arguments=arguments)
         demand = _Demand(rows or FIRST_ROWS, 1)  # to describe its rows, an operator may look into some
         sources: list[PortalSource] = []
         connections: dict[str, BackendConnection] = {}
@@ -254,9 +254,9 @@ class Portals:
             for node, shard in targets:
                 self._count += 1
                 portal = f"pgproxy_c{self._count}"
-                sql = sql_for(text, shard, arguments)
                 first = None if rows is None else min(rows, FIRST_ROWS)
-                exchange = call.open(connections[node], sql, portal, first, self._client.wake, as_text=as_text)
+                wanted = WantedPortal(portal, sql_for(text, shard, arguments), first, as_text)
+                exchange = call.open(connections[node], wanted, self._client.wake)
                 exchange.unlimited = True
                 source = PortalSource(connections[node], portal, exchange, self._client, demand)
                 source.opened_with(rows)
@@ -313,11 +313,6 @@ def _correct_position(
         error.position = None  # of an evaluation, whose text is ours
     elif error.position is not None:
         error.position = client_position(error.position, text, failed[0], planned.arguments)
-
-
-def now() -> str:
-    """The time that all shards of a statement are told."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 def passes_rows_on(pipeline: Pipeline) -> bool:

@@ -1,11 +1,11 @@
-"""What a session knows of its client's prepared statements and portals, and of the replies owed for them."""
+"""What a session knows of its client's prepared statements and portals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.planner.plan import Declare, Explain, Planned, Sharded, ToNode
+from pgproxy.planner.plan import CopyIn, Declare, Explain, Fetch, Planned, Sharded, ToNode
 from pgproxy.planner.planner import Planner
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.cursors import ProxyCursor
@@ -44,6 +44,21 @@ class Prepared:
         """A node is to say whether it is right, and what its parameters are."""
         return isinstance(self.planned.plan, (Sharded, ToNode, Explain, Declare))
 
+    @property
+    def short_lived(self) -> bool:
+        """Names of cursors are often new ones. Unmapped tables may change between two Parses, and a node says so only
+        where it hears them."""
+        plan = self.planned.plan
+        if isinstance(plan, ToNode):
+            return plan.node is not None and not self.name
+        return isinstance(plan, (Declare, Fetch))
+
+    @property
+    def stands_alone(self) -> bool:
+        """Not the first of an implicit transaction: DECLARE wants one that others have begun."""
+        plan = self.planned.plan
+        return isinstance(plan, CopyIn) or (isinstance(plan, Declare) and not plan.hold)
+
 
 @dataclass(slots=True)
 class Portal:
@@ -54,13 +69,3 @@ class Portal:
     suspended_on: tuple[BackendConnection, str] | None = None  # and its name there
     rows: OpenRows | None = None  # or what is left of several shards
     cursor: ProxyCursor | None = None  # what MOVE has made of it
-
-
-@dataclass(slots=True)
-class Owed:
-    """A reply that waits, and what it is for."""
-
-    reply: bytes
-    parsed: Prepared | None = None
-    bound: Portal | None = None
-    described: Prepared | Portal | None = None

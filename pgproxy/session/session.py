@@ -24,6 +24,7 @@ from pgproxy.session.sql_prepared import SqlPrepared
 from pgproxy.session.start_up import Identity, check_encryption, first_message, identify, log_in, take_settings
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import ENDS_SESSION, Transactions
+from pgproxy.session.turns import let_others_run
 from pgproxy.wire import messages
 from pgproxy.wire.sequences import SEQUENCE_STARTS, ends_with_sync, read_sequence
 
@@ -186,7 +187,8 @@ class Session:
                 continue
             self._in_a_row += 1
             if self._in_a_row > MESSAGES_IN_A_ROW:
-                await self._let_others()
+                self._in_a_row = 0  # a client that sends without pause is answered without pause only so long
+                await let_others_run(client, self._services.loop)
             kind, payload = frame
             if kind == messages.QUERY:
                 if not self._skip_to_sync:
@@ -203,14 +205,6 @@ class Session:
             await _OTHERS[kind](self, payload)
         else:
             raise ProtocolViolation(f"invalid frontend message type {kind}")
-
-    async def _let_others(self) -> None:
-        """A client that sends without pause is answered without pause only so long: others have their turn."""
-        self._in_a_row = 0
-        turn = _Turn(self.client)
-        self._services.loop.call_soon(turn.come)
-        while not turn.has_come:
-            await self.client.wait()
 
     async def _rest(self) -> None:
         """Nothing to do until the client says more. A Query that comes now may take the short way."""
@@ -372,6 +366,7 @@ class Session:
         planned, self._planned = self._planned, None
         await self._attempt(self._extended.before_query())
         if self._skip_to_sync:
+            self.active = False
             return
         try:
             sql = self._sql = messages.parse_query(payload)
@@ -552,18 +547,6 @@ class Session:
             self.backends.pins.deliver()
         self.client.send(messages.ready_for_query(self.transactions.status))
         self.client.flush()
-
-
-class _Turn:
-    """Comes when the event loop has gone round once."""
-
-    def __init__(self, client: Client) -> None:
-        self.has_come = False
-        self._client = client
-
-    def come(self) -> None:
-        self.has_come = True
-        self._client.wake()
 
 
 async def _refuse_admin() -> None:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import re
-
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
 from pgproxy.planner.plan import DiscardAll, Effect, Planned, SetSetting, SettingScope
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
-from pgproxy.session.failover import Failover
 from pgproxy.session.services import Services
-from pgproxy.session.settings import Settings, changes, start_up_statement, with_setting, without_setting
+from pgproxy.session.settings import Settings, changes, in_one_query, start_up_statement, with_setting, without_setting
 from pgproxy.session.transaction import Entry, Transaction
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
 
 _NO_RESET_ALL = frozenset({"role", "session_authorization"})  # PostgreSQL's GUC_NO_RESET_ALL
-_RESET = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*reset\b", re.IGNORECASE | re.DOTALL)
 
 
 class SettingStatements:
     """The settings of one session, changed by statements."""
 
-    def __init__(
-        self,
-        client: Client,
-        services: Services,
-        backends: Backends,
-        transactions: Transactions,
-        failover: Failover,
-    ) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, transactions: Transactions) -> None:
         self._client = client
         self._services = services
         self._backends = backends
         self._transactions = transactions
-        self._failover = failover
+        self._failover = transactions.failover
 
     async def set(self, _planned: Planned, plan: SetSetting) -> None:
         """SET and RESET in all their forms."""
@@ -47,7 +36,7 @@ class SettingStatements:
         else:
             assert plan.name is not None, "SET names what it sets"
             await self._change(plan.text, with_setting(self._backends.settings, plan.name, plan.text))
-        self._client.send(command_complete("RESET" if _RESET.match(plan.text) else "SET"))
+        self._client.send(command_complete(plan.tag))
 
     async def keep(self, name: str, value: str) -> None:
         """What set_config() has set on one connection becomes the session's, as by SET."""
@@ -121,7 +110,7 @@ class SettingStatements:
         if current.joined:
             await self._backends.execute_on_all(list(current.joined.values()), plan.text)
         else:
-            await self._on_any(f"BEGIN; {plan.text}; ROLLBACK", relay=False)
+            await self._on_any(in_one_query(("BEGIN", plan.text, "ROLLBACK")), relay=False)
         self._note(current, plan)
 
     def _note(self, current: Transaction, plan: SetSetting) -> None:

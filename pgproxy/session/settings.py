@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 Settings = Mapping[str, str]  # lower-case parameter name → the statement that sets it, in the order they were set
 
@@ -41,7 +41,12 @@ def changes(applied: Settings, wanted: Settings) -> str:
     """One Query that brings a connection from the settings `applied` to those `wanted`, '' when it is there."""
     resets = [reset_statement(name) for name in applied if name not in wanted]
     sets = [text for name, text in wanted.items() if applied.get(name) != text]
-    return "; ".join([*resets, *sets])
+    return in_one_query((*resets, *sets))
+
+
+def in_one_query(statements: Iterable[str]) -> str:
+    """Statements as clients wrote them: one may end in a comment, which goes on to the end of its line."""
+    return "\n; ".join(statements)
 
 
 def is_strict_isolation(text: str | None) -> bool:

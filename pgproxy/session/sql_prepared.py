@@ -16,12 +16,12 @@ from pgproxy.planner.plan import Effect, Execute, PlainValue, Planned, Prepare, 
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
-from pgproxy.session.extended import Extended, Prepared
+from pgproxy.session.extended import Extended
+from pgproxy.session.portals import Prepared
 from pgproxy.session.services import Services
-from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.small_answers import Row, all_rows
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire.messages import command_complete
-from pgproxy.wire.rows import fields_of, split_rows
 
 _BOOL, _INT8, _INT4, _TEXT, _FLOAT8, _BPCHAR, _VARCHAR, _NUMERIC = 16, 20, 23, 25, 701, 1042, 1043, 1700
 _SHORT_INTEGER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
@@ -105,7 +105,7 @@ class SqlPrepared:
     async def _ask(self, node: str, sql: str) -> list[bytes | None]:
         connection = await self._transactions.enter(node, Effect.READ)
         try:
-            return await self._row(connection.query(sql, Mode.ROWS, self._client.wake))
+            return await _row(connection.query(sql, Mode.ROWS, self._client.wake), self._client)
         finally:
             self._transactions.leave(connection)
 
@@ -134,7 +134,7 @@ class SqlPrepared:
         executed = connection.query(f"{head}{plan.arguments}); DEALLOCATE {name}", Mode.ROWS, wake)
         try:
             await self._backends.finish(prepared)
-            return await self._row(executed)
+            return await _row(executed, self._client)
         except ServerError as error:
             if error.position is not None:
                 error.position += plan.offset - len(head)
@@ -143,14 +143,11 @@ class SqlPrepared:
             if not executed.finished:
                 executed.discard()
 
-    async def _row(self, exchange: Exchange) -> list[bytes | None]:
-        """The only row of a small answer."""
-        source = ExchangeSource(exchange, self._client)
-        await source.describe()
-        fields: list[bytes | None] = []
-        while (batch := await source.next_batch()) is not None:
-            fields = fields_of(split_rows(batch.data)[0])
-        return fields
+
+async def _row(exchange: Exchange, client: Client) -> Row:
+    """The only row of an answer."""
+    (row,) = await all_rows(exchange, client)
+    return row
 
 
 def _as_written(values: Sequence[PlainValue | None], types: Sequence[int]) -> tuple[bytes | None, ...] | None:

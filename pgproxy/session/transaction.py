@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
-from pgproxy.session.settings import Settings, is_strict_isolation
+from pgproxy.session.settings import Settings, in_one_query, is_strict_isolation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,12 @@ class Transaction:
         self.joined: dict[str, BackendConnection] = {}
         self.applied_before: dict[str, Settings] = {}
         self.writer: str | None = None
+        self.now: str | None = None  # once a statement over several shards has asked
         self.log: list[Entry] = []
 
     def opening(self) -> str:
         """The Query that takes a node into the transaction as it stands."""
-        return "; ".join([self.begin, *(entry.text for entry in self.log)])
+        return in_one_query((self.begin, *(entry.text for entry in self.log)))
 
     def note_mode(self, text: str) -> None:
         """SET TRANSACTION … was said."""

@@ -8,20 +8,24 @@ table, one connection to one gateway carries the whole transaction: none of this
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
 from pgproxy.session.backends import Backends
+from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.clock import now, now_on
 from pgproxy.session.failover import Failover, outcome_unknown
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
 from pgproxy.wire.messages import notice_response
+
+T = TypeVar("T")
 
 ENDS_SESSION = frozenset({"25P03", "25P04"})  # idle_in_transaction_session_timeout, transaction_timeout
 _FAILED = ord("E")
@@ -134,6 +138,27 @@ class Transactions:
 
     # Statements
 
+    async def now(self, node: str) -> str:
+        """now() for a statement over several shards, `node` being one that it needs. In a transaction it stands still:
+        as the node written to has it, or the one that joined first."""
+        current = self.current
+        if current is None:
+            return now()
+        if current.now is None:
+            first = current.writer or next(iter(current.joined), node)
+            connection = await self.enter(first, Effect.READ, replica=True)
+            try:
+                current.now = await now_on(connection, self._client)
+            finally:
+                self.leave(connection)
+        return current.now
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], effect: Effect, call: Call = SIMPLE) -> T:
+        """Attempt a statement, again where that may help: part of a transaction cannot be repeated by itself."""
+        if self.current is not None:
+            return await attempt()
+        return await self.failover.run(attempt, effect, call)
+
     async def control(self, plan: TransactionControl) -> str:
         """Run BEGIN, COMMIT, …; the tag."""
         self.check_allows(plan)
@@ -169,7 +194,7 @@ class Transactions:
         else:
             self._warn("25001", "there is already a transaction in progress")
             await self._set_modes(current, plan)  # its modes hold all the same
-        return "BEGIN" if plan.text.lstrip()[:5].upper() == "BEGIN" else "START TRANSACTION"
+        return plan.begins_with
 
     async def _make_explicit(self, current: Transaction, plan: TransactionControl) -> None:
         """BEGIN among the statements of one Query: what these have done so far is part of the transaction."""
@@ -182,10 +207,9 @@ class Transactions:
 
     async def _set_modes(self, current: Transaction, plan: TransactionControl) -> None:
         """What BEGIN says of isolation and the like, in a transaction that has begun."""
-        modes = _BEGIN.sub("", plan.text, count=1)
-        if modes:
-            await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {modes}")
-            current.note_mode(f"SET TRANSACTION {modes}")
+        if plan.modes:
+            await self._backends.execute_on_all(list(current.joined.values()), f"SET TRANSACTION {plan.modes}")
+            current.note_mode(f"SET TRANSACTION {plan.modes}")
 
     async def _commit(self, plan: TransactionControl) -> str:
         current = self.current
@@ -375,5 +399,4 @@ def _nothing(*_: object) -> None:
     """Until a session says who wants to know."""
 
 
-_BEGIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(begin|start)(\s+(work|transaction))?\s*", re.IGNORECASE | re.DOTALL)
 _ISOLATION_SETTINGS = ("default_transaction_isolation", "session characteristics")

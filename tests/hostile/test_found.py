@@ -11,7 +11,7 @@ import pytest
 from pgproxy.backend.exchange import MOST_ASIDE_BYTES, Exchange, Mode, ServerError
 from pgproxy.backend.prepared import LONGEST_PREPARED, BoundStatement, PreparedStatements
 from pgproxy.session.client import LOG_IN_MESSAGE_BYTES, MOST_UNFLUSHED
-from pgproxy.session.extended import MOST_OWED
+from pgproxy.session.owed import MOST_OWED
 from pgproxy.wire import extended, messages
 from pgproxy.wire.rows import data_row, row_description
 from tests.hostile.clients import USER

@@ -15,7 +15,7 @@ from tests.activity import await_nothing_open, await_running, locked, open_state
 from tests.extended_client import SYNC, bind, converse, execute, flush, once, parse, simple
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
-from tests.raw_client import RawClient, cancel_request
+from tests.raw_client import RawClient, cancel_request, frame, query
 
 COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 
@@ -171,6 +171,19 @@ def test_waiting_for_a_connection_is_cancelled(
         connection.execute("ROLLBACK")
         holder.execute("COMMIT")
         assert connection.execute(COUNT_WEST).fetchone()[0] > 0
+
+
+def test_a_copy_that_is_cancelled_leaves_the_session_what_it_has(shared_proxy: RunningProxy) -> None:
+    with RawClient.logged_in(shared_proxy.conninfo) as client, RawClient(shared_proxy.host, shared_proxy.port) as other:
+        client.query("CREATE TEMP TABLE kept (a int)")
+        client.query("INSERT INTO kept VALUES (1)")
+        client.send(query("COPY kept FROM STDIN") + frame("d", b"2\n"))
+        assert [message.kind for message in (client.message(),) if message] == ["G"]
+        other.send(cancel_request(*client.key))
+        answer = client.until_ready()
+        assert [message.fields["C"] for message in answer if message.kind == "E"] == ["57014"]
+        client.send(frame("d", b"3\n") + frame("c"))
+        assert [message.values for message in client.query("SELECT * FROM kept") if message.kind == "D"] == [(b"1",)]
 
 
 def test_cancels_in_a_hurry_hit_nobody_else(library_cluster: LibraryCluster, tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from tests.extended_client import (
     SYNC,
-    Shown,
     Step,
     bind,
     close,
-    converse,
+    converse_with,
     describe,
     execute,
     flush,
@@ -26,9 +25,8 @@ from tests.extended_client import (
 )
 from tests.fix_nodes import ReferencePostgres
 from tests.fix_proxy import RunningProxy
-from tests.raw_client import RawClient
+from tests.session.library_sql import ISBN
 
-ISBN = b"9780451524935"
 ALL = "SELECT isbn, branch, price FROM books ORDER BY isbn, branch"
 WEST = "SELECT isbn, branch, price FROM books WHERE branch = 'west' ORDER BY isbn"
 SOME = "SELECT isbn, branch, price FROM books WHERE price > $1 ORDER BY isbn, branch"
@@ -127,16 +125,11 @@ def test_the_proxy_answers_as_one_postgres(
 def compare(steps: Sequence[Step], proxy: RunningProxy, reference: ReferencePostgres) -> None:
     for step, ours, theirs in zip(
         [step for step in steps if step.read],
-        _answers(proxy.conninfo, steps),
-        _answers(reference.conninfo, steps),
+        converse_with(proxy.conninfo, steps),
+        converse_with(reference.conninfo, steps),
         strict=True,
     ):
         assert ours == theirs, step
-
-
-def _answers(conninfo: str, steps: Sequence[Step]) -> list[list[Shown]]:
-    with RawClient.logged_in(conninfo) as client:
-        return converse(client, steps)
 
 
 REFUSED = {
@@ -157,7 +150,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("steps", REFUSED.values(), ids=REFUSED)
 def test_refused(steps: list[Step], shared_proxy: RunningProxy) -> None:
-    *before, last = _answers(shared_proxy.conninfo, steps)
+    *before, last = converse_with(shared_proxy.conninfo, steps)
     assert not [shown for answer in before for shown in answer if shown[0] == "E"]
     (error,) = [shown[1] for shown in last if shown[0] == "E"]
     assert error["C"] == "0A000"

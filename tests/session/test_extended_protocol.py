@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.extended_client import (
     Step,
     bind,
     close,
-    converse,
+    converse_with,
     describe,
     execute,
     flush,
@@ -27,17 +26,11 @@ from tests.extended_client import (
 )
 from tests.fix_nodes import ReferencePostgres
 from tests.fix_proxy import RunningProxy
-from tests.raw_client import RawClient
+from tests.session.library_sql import BRANCHES, DELETE, INSERT, ISBN, ONE, WEST
 
-ISBN = b"9780451524935"
 ISBN_BINARY = struct.pack("!q", int(ISBN))
 INT4, INT8, TEXT, NUMERIC = 23, 20, 25, 1700
-ONE = "SELECT book_name, price FROM books WHERE branch = $1 AND isbn = $2"
-WEST = "SELECT isbn, book_name FROM books WHERE branch = $1 ORDER BY isbn"
 ALL = "SELECT isbn, branch, price, published_year FROM books WHERE price > $1 ORDER BY isbn, branch"
-BRANCHES = (b"west", b"north", b"downtown", b"nowhere")
-INSERT = "INSERT INTO books (isbn, branch, book_name, author) VALUES ($1, $2, $3, 'x')"
-DELETE = "DELETE FROM books WHERE branch = $1 AND isbn = $2 RETURNING isbn, book_name"
 
 CONVERSATIONS: dict[str, list[Step]] = {
     # One statement.
@@ -153,6 +146,7 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "a row limit": [*once(WEST, b"west", rows=3), *once(WEST, b"west", rows=1000), *once(ALL, b"10", rows=3), *once(ALL, b"10", rows=1000), *once("SELECT 1", rows=1), *once("SELECT 1", rows=2)],
     "a row limit in a transaction": [*once("BEGIN"), parse(WEST), bind(b"west", portal="p"), describe("P", "p"), execute(3, "p"), SYNC, execute(4, "p"), SYNC, execute(0, "p"), SYNC, execute(0, "p"), SYNC, *once("COMMIT")],
     "a row limit before the next": [parse(WEST), bind(b"west"), execute(3), execute(2), execute(0), execute(1), SYNC],
+    "comments before a portal that is through": [parse(f"{'/**/ ' * 100}(SELECT 1)"), bind(), execute(), execute(), SYNC],
     "a row limit of exactly all": [*once("BEGIN"), parse("SELECT n FROM generate_series(1, 3) n"), bind(portal="p"), execute(3, "p"), SYNC, execute(3, "p"), SYNC, execute(3, "p"), SYNC, *once("COMMIT")],
     "a suspended portal described": [*once("BEGIN"), parse(WEST), bind(b"west", portal="p", results=[1]), execute(3, "p"), SYNC, describe("P", "p"), execute(1, "p"), SYNC, close("P", "p"), execute(1, "p"), SYNC, *once("ROLLBACK")],
     "suspended portals of several nodes": [*once("BEGIN"), parse(WEST, "s"), bind(b"west", name="s", portal="w"), bind(b"north", name="s", portal="n"), execute(2, "w"), execute(2, "n"), execute(2, "w"), SYNC, execute(1, "n"), execute(1, "w"), SYNC, *once("COMMIT"), execute(1, "n"), SYNC],
@@ -176,14 +170,9 @@ def test_a_conversation_is_that_with_postgres(
     name: str, shared_proxy: RunningProxy, reference_pg: ReferencePostgres
 ) -> None:
     steps = CONVERSATIONS[name]
-    want = held(reference_pg.conninfo, steps)
+    want = converse_with(reference_pg.conninfo, steps)
     for _ in range(3):  # on connections where the statements are prepared already
-        assert held(shared_proxy.conninfo, steps) == want
-
-
-def held(conninfo: str, steps: Sequence[Step]) -> list[list[Shown]]:
-    with RawClient.logged_in(conninfo) as client:
-        return converse(client, steps)
+        assert converse_with(shared_proxy.conninfo, steps) == want
 
 
 # Statements for random conversations, each with values that fit.
@@ -215,7 +204,7 @@ RESULTS: tuple[tuple[int, ...], ...] = ((), (), (), (1,), (0,), (0, 1))
 def test_random_conversations(seed: int, shared_proxy: RunningProxy, reference_pg: ReferencePostgres) -> None:
     for number in range(5):
         steps = drawn(random.Random(5 * seed + number))
-        got, want = held(shared_proxy.conninfo, steps), held(reference_pg.conninfo, steps)
+        got, want = converse_with(shared_proxy.conninfo, steps), converse_with(reference_pg.conninfo, steps)
         differs = next((at for at, (mine, its) in enumerate(zip(got, want, strict=True)) if mine != its), None)
         if differs is not None and not _excused(got[: differs + 1], want[differs]):
             pytest.fail(f"{steps}\n  proxy:    {got[differs]}\n  postgres: {want[differs]}")

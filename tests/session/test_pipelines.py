@@ -29,17 +29,12 @@ from tests.extended_client import (
 from tests.fix_nodes import LibraryCluster, ReferencePostgres
 from tests.fix_proxy import RunningProxy
 from tests.raw_client import RawClient, cancel_request
+from tests.session.library_sql import BRANCHES, DELETE, INSERT, ISBN, ONE, WEST
 from tests.session.test_extended_nodes import alter, rows, states
 
-ISBN = b"9780451524935"
 INT8, TEXT = 20, 25
-ONE = "SELECT book_name, price FROM books WHERE branch = $1 AND isbn = $2"
-WEST = "SELECT isbn, book_name FROM books WHERE branch = $1 ORDER BY isbn"
 DIVIDED = "SELECT isbn / $3 FROM books WHERE branch = $1 AND isbn = $2"
-INSERT = "INSERT INTO books (isbn, branch, book_name, author) VALUES ($1, $2, $3, 'x')"
-DELETE = "DELETE FROM books WHERE branch = $1 AND isbn = $2 RETURNING isbn, book_name"
 UPDATE = "UPDATE books SET price = price WHERE branch = $1 AND isbn = $2"
-BRANCHES = (b"west", b"north", b"downtown", b"nowhere")
 
 
 def begun(sql: str, *values: bytes | None, **options: Sequence[int]) -> list[Step]:

@@ -15,6 +15,11 @@ from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient
 from tests.session.conftest import Converse
 
+COMMENTS = "/**/ " * 100
+THREE_SETTINGS = [
+    f"SELECT current_setting('work_mem'), current_setting('timezone'), current_setting('geqo') FROM {shard} LIMIT 1"
+    for shard in ("books WHERE branch = 'west'", "books WHERE branch = 'north'", "books WHERE branch = 'downtown'")
+]
 CLIENTS = 100
 TURNS = 4
 
@@ -66,6 +71,13 @@ TURNS = 4
         ["SET NAMES 'UTF8'", "SET client_encoding TO UTF8", "SHOW client_encoding", "SHOW nonsense"],
         ["SET my.custom = 'x'", "SHOW my.custom", "RESET my.custom", "SHOW my.custom"],
         ["/* a */ SET work_mem = '2MB'", "-- b\nRESET work_mem"],
+        ["/* a /* b */ c */ SET work_mem = '2MB'", "/* a /* b */ c */RESET work_mem", "SET TIME ZONE DEFAULT -- d"],
+        [
+            f"{COMMENTS} SET work_mem = '2MB'",
+            f"{COMMENTS} RESET work_mem",
+            f"BEGIN; {COMMENTS} BEGIN READ ONLY; COMMIT",
+        ],
+        ["SET work_mem = '2MB' -- a", "SET timezone = 'Asia/Tokyo' -- b", "SET geqo = off -- c", *THREE_SETTINGS],
         ["SELECT set_config('work_mem', '2MB', false), current_setting('work_mem')", "SHOW work_mem", "RESET work_mem"],
         ["SELECT set_config('TimeZone', 'Asia/Tokyo', false)", "SHOW timezone", "RESET timezone", "SHOW timezone"],
         ["SELECT set_config('work_mem', 'x', false)", "SHOW work_mem"],

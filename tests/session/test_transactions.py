@@ -16,6 +16,23 @@ FIRST_ISBN = 5_000
 FIND = f"SELECT isbn, branch FROM books WHERE isbn BETWEEN {FIRST_ISBN} AND {FIRST_ISBN + 999} ORDER BY isbn"
 READ = {branch: f"SELECT min(isbn) FROM books WHERE branch = '{branch}'" for branch in ("downtown", "west", "north")}
 
+SHOWN = ["SHOW transaction_isolation", "SHOW transaction_read_only", "SHOW transaction_deferrable"]
+SET_THERE = [
+    f"SELECT current_setting('work_mem'), current_setting('geqo') FROM books WHERE branch = '{branch}' LIMIT 1"
+    for branch in READ
+]
+
+BY_NOW = (
+    "INSERT INTO books (isbn, branch, book_name, author, updated_at) "
+    f"VALUES ({FIRST_ISBN + 7}, 'west', 'x', 'y', now())"
+)
+FIND_BY_NOW = [
+    f"SELECT isbn, pg_sleep(0.01) FROM books WHERE updated_at = now() AND isbn >= {FIRST_ISBN}",
+    f"SELECT isbn, now() = updated_at FROM books WHERE isbn = {FIRST_ISBN + 7}",
+    f"DECLARE c CURSOR FOR SELECT isbn FROM books WHERE updated_at = now() AND isbn >= {FIRST_ISBN}",
+    "FETCH ALL FROM c",
+]
+
 
 def insert(isbn: int, branch: str) -> str:
     return f"INSERT INTO books (isbn, branch, book_name, author) VALUES ({isbn}, '{branch}', 'x', 'y')"
@@ -49,6 +66,33 @@ def found(client: RawClient) -> list[tuple[bytes | None, ...]]:
         ["BEGIN", "SELECT 1/0", "SAVEPOINT a", "RELEASE a", "BEGIN", "SET work_mem = '1MB'", "ROLLBACK"],
         ["BEGIN", "BEGIN", "COMMIT", "COMMIT", "ROLLBACK", "END", "ABORT"],
         ["START TRANSACTION", "START TRANSACTION", "COMMIT WORK"],
+        ["/* a */ BEGIN", "COMMIT", "/* a /* b */ c */ BEGIN", "COMMIT", "-- d\nSTART TRANSACTION READ ONLY", "COMMIT"],
+        ["BEGIN", "SELECT 1", "BEGIN /* a */ TRANSACTION READ ONLY -- b", "SHOW transaction_read_only", "COMMIT"],
+        ["BEGIN", "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE, NOT DEFERRABLE", *SHOWN, "COMMIT"],
+        ["SELECT 1; BEGIN READ ONLY, DEFERRABLE", *SHOWN, "COMMIT"],
+        ["BEGIN", BY_NOW, *FIND_BY_NOW, "ROLLBACK"],
+        ["BEGIN", "SET DateStyle = 'SQL, DMY'", "SELECT 1", BY_NOW, *FIND_BY_NOW, "ROLLBACK"],
+        ["BEGIN ISOLATION LEVEL REPEATABLE READ", BY_NOW, "ROLLBACK"],
+        ["; ".join([BY_NOW, *FIND_BY_NOW[:2], "SELECT 1/0"])],
+        [
+            "BEGIN",
+            "SELECT count(*) FROM books WHERE isbn > 1000",
+            "SET LOCAL timezone = 'Asia/Tokyo'",
+            "COPY (SELECT max(updated_at) + interval '1 h' FROM books WHERE isbn > 1000) TO STDOUT",
+            "COPY (SELECT max(joined) + 1 FROM patrons) TO STDOUT (FORMAT csv)",
+            "ROLLBACK",
+            "COPY (SELECT max(updated_at) + interval '1 h' FROM books WHERE isbn > 1000) TO STDOUT",
+        ],
+        [
+            "BEGIN -- a",
+            "SET LOCAL geqo = off -- b",
+            "SAVEPOINT a -- c",
+            "SET LOCAL work_mem = '3MB' -- d",
+            *SET_THERE,
+            "ROLLBACK TO a -- e",
+            *SET_THERE,
+            "COMMIT -- f",
+        ],
         ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN"],
         ["SELECT 1; COMMIT AND CHAIN", "SELECT 1; ROLLBACK AND CHAIN"],
         ["SAVEPOINT a", "RELEASE a", "ROLLBACK TO a", "SELECT 1; SAVEPOINT a"],
