@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _FIRST_OF_USERS = 16_384  # oids of types that an extension or a user made
+
+
 @dataclass(frozen=True, slots=True)
 class WantedPortal:
     """A portal of this name for the text. `rows`: fetch so many of it at once, if any. `as_text`: they are to be looked
