@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from pgproxy.demo.nodes import free_port
-from pgproxy.shardmap.model import HttpSettings
+from pgproxy.demo.nodes import HOST, free_port
+from pgproxy.shardmap.load import load
+from pgproxy.shardmap.model import HttpSettings, Node
+from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
 from tests.http.conftest import HttpProxy
@@ -122,6 +125,19 @@ def test_a_node_goes_down_and_back(browser: webdriver.Chrome, own_cluster: Libra
         first = '#alerts li:first-child[data-up="true"]'
         assert WEST in _until(browser, "the recovery", lambda: _text(browser, first))
         assert _complaints(browser) == []
+
+        with proxy.connect(dbname="pgproxy") as admin:
+            admin.execute(f'PAUSE "{WEST}"')
+            _until(browser, "the node is paused", lambda: _text(browser, f"{card} .badge") == "paused")
+            assert f"{WEST} is paused" in _text(browser, "#banner")
+            admin.execute(f'RESUME "{WEST}"')
+            fourth = Node("fourth", HOST, own_cluster.nodes[WEST].port)
+            shard_map = load(proxy.config)
+            shard_map = replace(shard_map, nodes={**shard_map.nodes, "fourth": fourth})
+            proxy.config.write_text(to_toml(shard_map), encoding="utf-8")
+            admin.execute("RELOAD")
+        _until(browser, "the new node", lambda: _text(browser, '[data-node="fourth"] .badge') == "up")
+        _until(browser, "its heartbeat", lambda: "fourth" in _text(browser, "#chart-heartbeat"))
 
         for name, emulate in _SCREENS.items():
             emulate(browser)

@@ -68,7 +68,7 @@ function showAbout() {
 
 function showTiles(state, point) {
   const up = state.nodes.filter((node) => node.state === "up").length;
-  setValue("t-nodes", `${up} / ${state.nodes.length}`, "", up < state.nodes.length);
+  setValue("t-nodes", `${up} / ${state.nodes.length}`, "", state.nodes.some((node) => node.state === "down"));
   setValue("t-clients", count(state.clients));
   setValue("t-plans", state.plan_cache_hit_rate == null ? "–" : (100 * state.plan_cache_hit_rate).toFixed(state.plan_cache_hit_rate > 0.999 ? 2 : 1), state.plan_cache_hit_rate == null ? "" : "%");
   setValue("t-uptime", duration(state.uptime_s));

@@ -45,7 +45,7 @@ const Charts = (() => {
         legend: { live: true },
         scales: { x: { range: () => span() }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.12, 1)] } },
         axes: [
-          axis({ space: 48, values: (_plot, ticks) => ticks.map((at) => clock(at)) }),
+          axis({ space: 48, size: 28, values: (_plot, ticks) => ticks.map((at) => clock(at)) }),
           axis({ size: 44, values: (_plot, ticks) => ticks.map(short) }),
         ],
         series: [
