@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 
 import psycopg
@@ -195,9 +195,9 @@ def _only_database(target: Target) -> str | None:
 
 
 def _reason(failure: psycopg.OperationalError) -> str:
-    """What the server or libpq says, and the server's hint."""
+    """What the server or libpq says of its first attempt (a second one is without TLS), with the server's hint."""
     first, *others = str(failure).splitlines() or [type(failure).__name__]
-    return "\n".join([first, *(line for line in others if line.startswith("HINT:"))])
+    return "\n".join([first, *takewhile(lambda line: line.startswith(("DETAIL:", "HINT:")), others)])
 
 
 def _wants_password(failure: psycopg.OperationalError) -> bool:
