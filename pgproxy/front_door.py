@@ -18,7 +18,7 @@ PLANS_KEPT = 200
 
 
 class FrontDoor:
-    """Satisfies `http.run.Proxy`. `default_limit` is the LIMIT of SELECTs that have none."""
+    """Satisfies `http.run.FrontDoor`. `default_limit` is the LIMIT of SELECTs that have none."""
 
     def __init__(self, worker: Worker, default_limit: int) -> None:
         self._worker = worker
