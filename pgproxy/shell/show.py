@@ -13,7 +13,7 @@ from pgproxy.shell.connection import Answer, Done, Failure, Rows
 _NUMBERS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})
 _NULL = Text("NULL", style="dim italic")
 _WIDEST_CELL = 60  # a longer value is broken over lines in a table
-# What would move the cursor or speak to the terminal is shown as psql shows it. Line ends and tabs stay.
+# What would move the cursor or speak to the terminal is shown as psql shows it. Line ends stay.
 _CONTROLS = {code: f"\\x{code:02X}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 _CONTROLS |= {13: "\\r"} | {code: f"\\u{code:04X}" for code in range(128, 160)}
 _STYLES = {"ERROR": "bold red", "FATAL": "bold red", "PANIC": "bold red", "WARNING": "yellow"}
@@ -21,7 +21,11 @@ _STYLES = {"ERROR": "bold red", "FATAL": "bold red", "PANIC": "bold red", "WARNI
 
 def _text(text: str, style: str = "") -> Text:
     """What somebody else has said: neither markup nor control characters."""
-    return Text(text.translate(_CONTROLS), style=style)
+    return Text(_plain(text), style=style)
+
+
+def _plain(text: str) -> str:
+    return text.translate(_CONTROLS).expandtabs()  # else a table's columns are too narrow for tabs
 
 
 def show(console: Console, answer: Answer, sql: str, expanded: bool | None) -> None:
@@ -102,4 +106,4 @@ def _width(answer: Rows) -> int:
 
 
 def _length(value: str | None) -> int:
-    return 4 if value is None else cell_len(value.translate(_CONTROLS))
+    return 4 if value is None else cell_len(_plain(value))

@@ -44,6 +44,11 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
         assert not set(lines) & set(map(chr, (*range(10), *range(11, 32), *range(127, 160))))
 
 
+def test_tabs_are_as_wide_as_they_look() -> None:
+    lines = shown(Rows(("a", "b"), (TEXT, TEXT), [("x\ty", "z")], "SELECT 1"))
+    assert lines[2] == "x       y   z"
+
+
 def test_wide_characters_take_two_cells() -> None:
     lines = shown(Rows(("a", "b"), (TEXT, TEXT), [("図書館", "x"), ("abc", "y")], "SELECT 2"))
     assert lines[2:4] == ["図書館   x", "abc      y"]
