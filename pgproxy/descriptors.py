@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import resource
 
+from pgproxy.shardmap.members import all_members
 from pgproxy.shardmap.model import ShardMap
 
 log = logging.getLogger("pgproxy.server")
 
 OTHERS = 64  # listening sockets, heartbeats, logs, temporary files
-CONNECTIONS_TO_LOG_IN = 1_000  # as many as the worker lets wait beyond max_clients
 
 
 def wanted(shard_map: ShardMap) -> int:
     """What a proxy that is as full as its limits allow needs. A cancel takes a connection of its own for a moment."""
     settings = shard_map.proxy
-    return settings.max_clients + CONNECTIONS_TO_LOG_IN + 2 * settings.pool.size * len(shard_map.nodes) + OTHERS
+    users = settings.pool.max_users if shard_map.cluster.as_client else 1
+    to_nodes = settings.pool.size * len(all_members(shard_map)) * users
+    return settings.max_clients + settings.max_unauthenticated + 2 * to_nodes + OTHERS
 
 
 def raise_limit(shard_map: ShardMap) -> None:

@@ -1,21 +1,32 @@
 """Tells systemd how far the proxy is (sd_notify's protocol: a datagram to the socket that NOTIFY_SOCKET names).
 
 Each process says of itself when it is ready and when it stops. That another one has taken over is said by the one that
-is relieved, before it ends: were it gone first, systemd would take that for the service's end, and end the other too.
+is relieved, before it ends: were it gone first, systemd would take that for the service's end, and end the other too
+where both are of one service.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 
 
-def main_process(pid: int) -> str:
-    """Another process is the service's main one now."""
-    return f"MAINPID={pid}"
+def notify_successor(pid: int) -> None:
+    """Another process is the service's main one now. One of another service is not: then this service ends with us."""
+    if in_one_service(pid):
+        notify(f"MAINPID={pid}")
+
+
+def in_one_service(pid: int, proc: Path = Path("/proc")) -> bool:
+    """systemd has a control group for each service."""
+    try:
+        return (proc / "self/cgroup").read_bytes() == (proc / str(pid) / "cgroup").read_bytes()
+    except OSError:
+        return False
 
 
 def notify(state: str) -> None:

@@ -120,7 +120,7 @@ def _prepare(shard_map: ShardMap, read_again: Callable[[], ShardMap], take_over:
     http = _http(worker)
 
     def relieved(by: int) -> None:
-        notify.notify(notify.main_process(by))
+        notify.notify_successor(by)
         if http is not None:
             http.release()
         ending.relieve()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,6 +75,33 @@ class SystemNode(EmbeddedNode):
             (self.data / "pg_hba.conf").write_text(hba + own)
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("SELECT pg_sleep(0.2)")
+
+
+@contextmanager
+def secure_standby(primary: SystemNode, name: str, pair: Pair, ca: str) -> Iterator[SystemNode]:
+    """A streaming standby with this certificate. The primary's pg_hba.conf must let replication in."""
+    standby = SystemNode(name, primary.directory.parent / name)
+    standby.prepare(pair, ca)
+    account = nodes._account()
+    subprocess.run(
+        [
+            system_programs() / "pg_basebackup",
+            *("-h", primary.host, "-p", str(primary.port), "-U", nodes.SUPERUSER),
+            *("-D", str(standby.data), "-X", "stream", "-R", "-c", "fast", "--no-sync"),
+        ],
+        check=True,
+        cwd=standby.directory,
+        user=account and account.pw_uid,
+        group=account and account.pw_gid,
+        extra_groups=account and (),
+    )
+    (standby.directory / "made").touch()
+    try:
+        standby.start()
+        yield standby
+    finally:
+        standby.kill()
+        shutil.rmtree(standby.directory, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgproxy.notify import READY, notify
+from pgproxy.notify import READY, in_one_service, notify
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
 from tests.test_takeover import END_S, successor
@@ -54,6 +55,17 @@ def test_who_is_relieved_names_its_successor_before_it_ends(
                 assert heard(supervisor) == (third.pid, b"READY=1")
                 assert second.wait(END_S) == 0
             assert heard(supervisor) == (third.pid, b"STOPPING=1")
+
+
+def test_a_successor_of_another_service_is_not_ours(tmp_path: Path) -> None:
+    """Each version may be a service of its own: the old one ends with its own process."""
+    for process, group in (("self", "old"), ("7", "old"), ("8", "new")):
+        (tmp_path / process).mkdir()
+        (tmp_path / process / "cgroup").write_text(f"0::/system.slice/pgproxy@{group}.service\n")
+    assert in_one_service(7, tmp_path)
+    assert not in_one_service(8, tmp_path)
+    assert not in_one_service(9, tmp_path)
+    assert in_one_service(os.getpid())
 
 
 def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from tests.fix_gateways import GatewayCluster
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.fix_replicas import ReplicatedCluster, follow
+from tests.test_reload import reload
 from tests.test_takeover import Users
 
 WEST, NORTH = "west-library", "north-library"
@@ -102,6 +103,24 @@ def test_a_node_is_restarted_under_load(own_cluster: LibraryCluster, tmp_path: P
         users.await_more()
         assert users.failures == []
     await_nothing_open(own_cluster)
+
+
+def test_a_paused_node_moves(library_cluster: LibraryCluster, proxy: RunningProxy) -> None:
+    """What waits goes to where it is at RESUME; the reload itself lets nobody go on."""
+    with proxy.connect() as client:
+        order(proxy, f"PAUSE {WEST}")
+        thread, answers = in_thread(lambda: client.execute(COUNT_WEST).fetchone())
+        until(lambda: shown(proxy, "SHOW POOLS", "waiting")[WEST] == 1, "it waits")
+        reload(
+            proxy,
+            lambda found: replace(found, nodes={**found.nodes, WEST: replace(found.nodes[WEST], host="localhost")}),
+        )
+        assert shown(proxy, "SHOW POOLS", "paused")[WEST] is True
+        assert shown(proxy, "SHOW POOLS", "size")[WEST] == 0
+        assert order(proxy, f"RESUME {WEST}") == []
+        thread.join()
+        assert answers == [(24,)]
+        assert shown(proxy, "SHOW NODES", "host")[WEST] == "localhost"
 
 
 def test_reconnect_under_load(own_cluster: LibraryCluster, tmp_path: Path) -> None:

@@ -263,9 +263,8 @@ async def _ask(shard_map: ShardMap, node: Node) -> _Survey | str:
 async def _read(conn: AsyncConnection, shard_map: ShardMap) -> _Survey | str:
     engine = shard_map.cluster.engine
     ((version, encoding),) = await _rows(conn, "SELECT version(), current_setting('server_encoding')")
-    runs = (
-        Engine.COCKROACHDB if conn.info.parameter_status("crdb_version") else Engine.POSTGRESQL
-    )  # as the catalog has it
+    cockroachdb = conn.info.parameter_status("crdb_version") is not None  # the catalog goes by it too
+    runs = Engine.COCKROACHDB if cockroachdb else Engine.POSTGRESQL
     if runs is not engine:
         return f'runs {runs.value}, but cluster.engine says "{engine.value}": {version}'
     ((collation,),) = await _rows(conn, _COLLATION[engine])

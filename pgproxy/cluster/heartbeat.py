@@ -101,7 +101,12 @@ class Heartbeats:
         if self.members:
             return {key: self._again(shard_map, beat) for key, beat in self._beats.items()}
         beats = {name: self._beat_for(shard_map, node) for name, node in shard_map.nodes.items()}
-        await asyncio.gather(*(beat.probe_once() for beat in beats.values() if beat.is_new))
+        new = [beat for beat in beats.values() if beat.is_new]
+        try:
+            await asyncio.gather(*(beat.probe_once() for beat in new))
+        except BaseException:  # whoever wanted the reload is gone
+            await asyncio.gather(*(beat.close() for beat in new))
+            raise
         return beats
 
     def adopt(self, beats: Beats) -> None:

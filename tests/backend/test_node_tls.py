@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ import psycopg
 import pytest
 
 from pgproxy.backend.connection import BackendConnection
+from pgproxy.demo.library import DATABASE
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.shardmap.model import ClusterSettings, Node
+from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, ShardMap
 from pgproxy.shardmap.write import to_toml
 from pgproxy.tls.node import load_node_tls
 from tests.activity import await_running, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
-from tests.fix_system_nodes import SecureCluster, SystemNode
+from tests.fix_system_nodes import SecureCluster, SystemNode, secure_standby
 from tests.fix_tls import Certificates
 
 pytestmark = pytest.mark.system_postgres
@@ -99,6 +102,74 @@ def test_init_and_check_are_encrypted(
             cwd=Path(__file__).parents[2],
         )
         assert run.returncode == 0, run.stderr
+
+
+# A node with replicas
+
+ROUTED = "SELECT inet_server_port() FROM books WHERE branch = 'west' LIMIT 1"
+WRITE = "UPDATE books SET price = price WHERE branch = 'west' RETURNING inet_server_port()"
+REPLICATION = "host replication postgres 127.0.0.1/32 trust\n"
+QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=5.0)
+
+
+def _port(connection: psycopg.Connection, sql: str = ROUTED) -> int:
+    row = connection.execute(sql.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _with_replica(standby: SystemNode) -> Callable[[ShardMap], ShardMap]:
+    def change(found: ShardMap) -> ShardMap:
+        west = replace(found.nodes[WEST], replicas=(f"localhost:{standby.port}",))
+        cluster = replace(found.cluster, read_from="any", max_lag_s=60.0)
+        return replace(found, nodes={**found.nodes, WEST: west}, cluster=cluster)
+
+    return change
+
+
+def _west(cluster: SecureCluster) -> SystemNode:
+    node = cluster.nodes[WEST]
+    assert isinstance(node, SystemNode)
+    cluster.secure(ENCRYPTED_ONLY + REPLICATION)
+    return node
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_replicas_are_reached_encrypted_too(
+    mode: str, secure_cluster: SecureCluster, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Heartbeats and statements, and the standby when it is the primary."""
+    primary = _west(secure_cluster)
+    cluster = secure_cluster.having(**_modes(certificates)[mode])
+    with (
+        secure_standby(primary, "west-standby", certificates.server, certificates.ca) as standby,
+        running_proxy(cluster, tmp_path, _with_replica(standby), heartbeat=QUICK) as proxy,
+        proxy.connect() as client,
+    ):
+        until(lambda: {_port(client) for _ in range(4)} == {primary.port, standby.port}, "both are read")
+        with psycopg.connect(standby.conninfo(DATABASE)) as inside:
+            assert inside.execute(UNENCRYPTED.encode()).fetchone() == (0,)
+            assert (inside.execute(ENCRYPTED.encode()).fetchone() or (0,))[0] >= 2
+        assert _port(client, WRITE) == primary.port
+        with psycopg.connect(standby.conninfo(DATABASE), autocommit=True) as inside:
+            assert inside.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
+        until(lambda: f"localhost:{standby.port} is its primary now" in proxy.log_text(), "it is found")
+        assert _port(client, WRITE) == standby.port
+
+
+def test_a_replica_with_a_wrong_certificate_is_not_used(
+    secure_cluster: SecureCluster, certificates: Certificates, tmp_path: Path
+) -> None:
+    primary = _west(secure_cluster)
+    cluster = secure_cluster.having(**_modes(certificates)["verify-full"])
+    with (
+        secure_standby(primary, "west-impostor", certificates.elsewhere, certificates.ca) as standby,
+        running_proxy(cluster, tmp_path, _with_replica(standby), heartbeat=QUICK) as proxy,
+        proxy.connect() as client,
+    ):
+        until(lambda: f"ALERT: member localhost:{standby.port}" in proxy.log_text(), "it is not trusted")
+        assert {_port(client) for _ in range(6)} == {primary.port}
+        assert _port(client, WRITE) == primary.port
 
 
 # One connection

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from pgproxy.backend.connection import BackendConnection
+from pgproxy.backend.exchange import Exchange
+from pgproxy.backend.pool import NodePool
 from pgproxy.shardmap.model import PoolSettings
 from tests.activity import await_nothing_open, await_running, connect, connections, locked, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient, query
+
+PATIENCE_S = 60.0
 
 WEST = "west-library"
 COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
@@ -217,3 +224,110 @@ def _as_limited(cluster: LibraryCluster) -> LibraryCluster:
             return replace(whole, cluster=replace(whole.cluster, user="limited"))
 
     return Limited(cluster.nodes)
+
+
+# A connection whose statement was answered whole
+
+
+class Answered:
+    """A statement sent by `relay`, the short way."""
+
+    def __init__(self, connection: BackendConnection) -> None:
+        self._come = asyncio.Event()
+        connection.relay(query("SELECT 1"), self)
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self._come.wait()
+
+    def answered(self, connection: BackendConnection, answer: bytes) -> None:
+        self._come.set()
+
+    def handed_over(self, exchange: Exchange) -> None:
+        raise AssertionError("the answer is plain")
+
+    def wake(self) -> None:
+        raise AssertionError("the answer is plain")
+
+
+@asynccontextmanager
+async def pool_of_one(cluster: LibraryCluster) -> AsyncIterator[tuple[NodePool, BackendConnection]]:
+    """A pool with room for one connection, and that one, which has just been used."""
+    shard_map = cluster.shard_map()
+    pool = NodePool(shard_map.nodes[WEST], shard_map.cluster, PoolSettings(size=1), asyncio.get_running_loop())
+    try:
+        come = asyncio.Event()
+        lease = pool.request(come.set)
+        async with asyncio.timeout(PATIENCE_S):
+            await come.wait()
+        assert lease.connection is not None
+        await Answered(lease.connection).wait()
+        yield pool, lease.connection
+    finally:
+        pool.close()
+
+
+async def eventually(condition: object) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is awaited happens on the node
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_it_is_idle_when_it_is_taken_back(library_cluster: LibraryCluster) -> None:
+    async with pool_of_one(library_cluster) as (pool, connection):
+        pool.take_back(connection)
+        assert (pool.size, pool.idle) == (1, 1)
+        assert pool.try_lease() is connection
+        assert pool.try_lease() is None
+
+
+@pytest.mark.asyncio
+async def test_who_waits_is_served_with_it(library_cluster: LibraryCluster) -> None:
+    async with pool_of_one(library_cluster) as (pool, connection):
+        served: list[str] = []
+        first, second = (pool.request(lambda name=name: served.append(name)) for name in ("first", "second"))  # type: ignore[misc]
+        pool.take_back(connection)
+        assert served == ["first"]
+        assert first.connection is connection
+        assert (pool.idle, pool.waiting) == (0, 1)
+        pool.take_back(connection)
+        assert served == ["first", "second"]
+        assert second.connection is connection
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_to_be_replaced_is_closed(library_cluster: LibraryCluster) -> None:
+    async with pool_of_one(library_cluster) as (pool, connection):
+        pool.replace_connections()
+        assert not connection.closed
+        pool.take_back(connection)
+        assert connection.closed
+        assert (pool.size, pool.idle) == (0, 0)
+
+
+@pytest.mark.asyncio
+async def test_one_that_the_node_has_closed_is_forgotten(library_cluster: LibraryCluster) -> None:
+    async with pool_of_one(library_cluster) as (pool, connection):
+        with connect(library_cluster, WEST) as node:
+            node.execute("SELECT pg_terminate_backend(%s)", (connection.pid,))
+        await eventually(lambda: connection.closed)
+        pool.take_back(connection)
+        assert (pool.size, pool.idle) == (0, 0)
+        assert pool.try_lease() is None
+
+
+@pytest.mark.asyncio
+async def test_one_that_a_cancel_may_still_reach_serves_nobody(library_cluster: LibraryCluster) -> None:
+    """The request came just when the answer did: the next statement must not meet it."""
+    async with pool_of_one(library_cluster) as (pool, connection):
+        cancelling = asyncio.create_task(connection.cancel())
+        pool.take_back(connection)
+        assert pool.idle == 0
+        waiting = pool.request(lambda: None)
+        assert not waiting.done
+        await cancelling
+        assert waiting.connection is connection
+        assert not connection.cancels_running
+        await Answered(connection).wait()

@@ -296,6 +296,25 @@ async def test_what_happens_while_a_reload_is_prepared_is_not_forgotten(cluster:
         assert [event.up for event in heartbeats.events if event.node == WEST] == [True, False, True]
 
 
+async def test_a_reload_that_is_given_up_leaves_nothing_open(cluster: LibraryCluster) -> None:
+    """One new node has answered, for the other one nobody waits any longer."""
+    async with beating(cluster, RARE) as heartbeats:
+        before = open_descriptors()
+        with socket.create_server((HOST, 0)) as silent:
+            shard_map = with_heartbeat(cluster.shard_map(), replace(RARE, timeout_s=3600.0))
+            new = {
+                "answers": replace(shard_map.nodes[WEST], name="answers"),
+                "silent": Node("silent", HOST, silent.getsockname()[1]),
+            }
+            preparing = asyncio.create_task(heartbeats.prepare(replace(shard_map, nodes={**shard_map.nodes, **new})))
+            await until(lambda: open_descriptors() >= before + 3)
+            await asyncio.sleep(0.2)
+            preparing.cancel()
+            with suppress(asyncio.CancelledError):
+                await preparing
+        await until(lambda: open_descriptors() <= before)
+
+
 async def test_a_listeners_bug_does_not_blind_the_heartbeat(
     cluster: LibraryCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import psycopg
 import pytest
 
 from pgproxy.hashing import KEY_TYPES, NULL, UNKNOWN, Parsed
+from tests.fix_nodes import ReferencePostgres
 
 BOOLEAN, BIGINT, SMALLINT, INTEGER, TEXT, VARCHAR = 16, 20, 21, 23, 25, 1043
 DATE, TIMESTAMP, TIMESTAMPTZ, NUMERIC, UUID = 1082, 1114, 1184, 1700, 2950
@@ -40,6 +42,24 @@ def _unknown(oid: int, *texts: str, form: str = "{}") -> list[tuple[int, str, Pa
         (INTEGER, "2147483648", UNKNOWN),
         (SMALLINT, "-32768", -32768),
         (SMALLINT, "32768", UNKNOWN),
+        (INTEGER, "-2147483648", -(2**31)),
+        (INTEGER, "'-2147483648'", -(2**31)),
+        (INTEGER, "-2147483649", UNKNOWN),
+        (INTEGER, "'2147483648'", UNKNOWN),
+        (SMALLINT, "32767", 2**15 - 1),
+        (SMALLINT, "'-32768'", -(2**15)),
+        (SMALLINT, "-32769", UNKNOWN),
+        (SMALLINT, "'32768'", UNKNOWN),
+        *((oid, source, 0) for oid in (SMALLINT, INTEGER, BIGINT) for source in ("-0", "'-0'", "- 0", "0.0", "-0.0")),
+        *(
+            (oid, source, UNKNOWN)
+            for oid in (SMALLINT, INTEGER, BIGINT)
+            for source in ("00", "-00", "'00'", "+0", "'+0'")
+        ),
+        (BIGINT, "9223372036854775807.0", 2**63 - 1),
+        (BIGINT, "9223372036854775808.0", UNKNOWN),
+        (BIGINT, "1" * 400, UNKNOWN),
+        (BIGINT, "'" + "1" * 400 + "'", UNKNOWN),
         # Forms that some servers refuse, or read in another base.
         *_unknown(BIGINT, "042", "'042'", "'-042'", "'+42'", "+42", "' 42'", "'42 '", "''"),
         *_unknown(BIGINT, "4_2", "'4_2'", "0x1F", "'0x1F'", "0b1", "0o7", "'4２'", "٤٢"),
@@ -150,3 +170,31 @@ def test_constants(oid: int, source: str, value: Parsed) -> None:
 def test_whether_a_column_stores_a_value_as_it_is(oid: int, text: str, typmod: int, fits: bool) -> None:
     key_type = KEY_TYPES[oid]
     assert key_type.fits(key_type.parse_text(text), typmod) is fits
+
+
+EDGES = [str(sign * (2**bits) + off) for bits in (15, 31, 63) for sign in (1, -1) for off in (-1, 0, 1)]
+FORMS = [
+    *("0", "-0", "+5", "+0", "05", "-05", " 5", "5 ", "- 5", "5.0", "5.", "5.5", "-5.5", ".5", "1e3", "1e5", "1e-1"),
+    *("1e19", "4_2", "0x1F", "0b1", "0o7", "", "-", "--5", "5e", "9" * 40),
+    *(f"{edge}.0" for edge in EDGES),
+    *EDGES,
+]
+
+
+@pytest.mark.parametrize(("oid", "name"), [(SMALLINT, "int2"), (INTEGER, "int4"), (BIGINT, "int8")])
+@pytest.mark.parametrize("quoted", [False, True], ids=["bare", "quoted"])
+def test_a_real_server_reads_integers_alike(oid: int, name: str, quoted: bool, reference_pg: ReferencePostgres) -> None:
+    """Whatever is taken for a value is that value there, as a key that is compared with the constant sees it."""
+    read = 0
+    with psycopg.connect(reference_pg.conninfo, autocommit=True) as server:
+        for form in FORMS:
+            source = f"'{form}'" if quoted else form
+            value = KEY_TYPES[oid].parse_literal(source)
+            if value is UNKNOWN:
+                continue
+            read += 1
+            found = server.execute(
+                f"SELECT k = {source} FROM (SELECT %s::{name}) AS t (k)".encode(), (value,)
+            ).fetchone()
+            assert found == (True,), source
+    assert read >= 5

@@ -210,3 +210,33 @@ def test_ranges_of_text_need_a_bytewise_collation() -> None:
     assert placement_problems(table, TEXT) == []
     assert [problem.key_path for problem in placement_problems(table, TEXT, bytewise=False)] == ["tables.t.key"]
     assert placement_problems(_range((None, "1"), ("1", None)), BIGINT, bytewise=False) == []
+
+
+SMALLINT, INTEGER = 21, 23
+
+
+@pytest.mark.parametrize(("oid", "bits"), [(SMALLINT, 16), (INTEGER, 32), (BIGINT, 64)])
+def test_the_ends_of_an_integer_type(oid: int, bits: int) -> None:
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    ranges = Placement(_range((None, str(least + 1)), (str(least + 1), str(most)), (str(most), None)), oid)
+    assert [ranges.shard_of(value) for value in (least, least + 1, most - 1, most)] == [0, 1, 1, 2]
+    assert ranges.shards_of_range(least, True, least, True) == (0,)
+    assert ranges.shards_of_range(most, True, None, False) == (2,)
+    assert ranges.shards_of_range(least, False, most, False) == (0, 1)
+    lists = Placement(_list((str(least), "-0"), (str(most),)), oid)
+    assert [lists.shard_of(value) for value in (least, 0, most, 1)] == [0, 0, 1, None]
+
+
+@pytest.mark.parametrize("text", ["+5", "05", "-05", " 5", "5 ", "5.0", "1e3", "0x5", "", "32768", "-32769", "9" * 40])
+def test_what_a_map_may_not_call_an_integer(text: str) -> None:
+    """The form that every server reads alike is the only one."""
+    (problem,) = placement_problems(_list((text,)), SMALLINT)
+    assert "is not a value of type smallint in its plain form" in problem.reason
+    (problem,) = placement_problems(_range((None, text), (text, None)), SMALLINT)[:1]
+    assert problem.key_path == "tables.t.shards[0].upper"
+
+
+def test_zero_has_one_home_however_it_is_written() -> None:
+    assert [problem.key_path for problem in placement_problems(_list(("0",), ("-0",)), BIGINT)] == [
+        "tables.t.shards[1].values[0]"
+    ]
