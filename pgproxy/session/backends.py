@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
@@ -18,6 +18,7 @@ from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
 from pgproxy.session.settings import NO_SETTINGS, Settings, changes
+from pgproxy.shardmap.model import Shard
 
 
 class Backends:
@@ -80,6 +81,15 @@ class Backends:
     def interchangeable(self) -> bool:
         """Any node can run any statement."""
         return self._services.gateways.interchangeable
+
+    def by_gateway(self, shards: Iterable[Shard], spare: str | None = None) -> list[tuple[str, list[Shard]]]:
+        """Which shards to ask where, in an order that all sessions share, so that they cannot wait for each other in a
+        circle. The connections for one place are to be taken at once, for the same reason. `spare`: one more place."""
+        found: dict[str, list[Shard]] = {} if spare is None else {spare: []}
+        for shard in shards:
+            node = self._services.gateway_for(shard.node, self.failed) if self.interchangeable else shard.node
+            found.setdefault(node, []).append(shard)
+        return sorted(found.items())
 
     def _pinned_for(self, node: str) -> BackendConnection | None:
         """Where any node will do, the session's own connection does best."""
