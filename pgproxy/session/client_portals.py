@@ -39,6 +39,9 @@ def tag_without_rows(sql: str) -> str:
     return _TAGS.get(word[1].upper() if word else "", "SELECT 0")
 
 
+MOST_PORTALS = 10_000  # of one client; each has its values
+
+
 class ClientPortals:
     """`describe` says what a node says of a statement. `by_name` is the same dictionary all the time."""
 
@@ -118,6 +121,13 @@ class ClientPortals:
         bound = BoundStatement("", types, bind.parameter_formats, bind.values, bind.result_formats)
         portal.done = True
         return await self._cursors.open(planned, BoundCall(bound, None, None, self._client.send))
+
+    def add(self, name: str, portal: Portal) -> None:
+        """In the place of the unnamed one, if it is that. Raises 53400."""
+        self.drop(name)
+        if len(self.by_name) >= MOST_PORTALS:
+            raise ProxyError("53400", "too many portals", hint="Close those that are not needed any more.")
+        self.by_name[name] = portal
 
     def drop(self, name: str) -> bool:
         portal = self.by_name.pop(name, None)

@@ -74,6 +74,7 @@ class CursorStatements:
         if alone and not plan.hold:
             raise ProxyError("25P01", "DECLARE CURSOR can only be used in transaction blocks")
         self.cursors.check_free(plan.name)
+        self.cursors.check_room()
         transactions.begin_implicit()
         transactions.portals += 1
         number = transactions.portals

@@ -301,9 +301,9 @@ class Extended:
         self._transactions.check_allows(statement.planned.plan)
         if message.portal:
             self._cursors.cursors.check_free(message.portal)
-        self._open.drop(message.portal)
         self._transactions.portals += 1
-        portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
+        portal = Portal(statement, message, self._transactions.portals)
+        self._open.add(message.portal, portal)
         await self._owing.owe(Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:

@@ -98,6 +98,8 @@ TRANSACTIONS = (
     "BEGIN",
     "BEGIN",
     "BEGIN READ ONLY",
+    "/* a /* b */ c */ BEGIN -- d",
+    "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
     "BEGIN ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION",
     "COMMIT",
@@ -127,6 +129,10 @@ SETTINGS = (
     "RESET DateStyle",
     "SET work_mem = '1MB'",
     "SET work_mem = 'x'",
+    "/* a */ SET work_mem = '4MB' -- b",
+    "SET LOCAL geqo = off -- a",
+    "RESET geqo -- a",
+    "SHOW geqo",
     "SET LOCAL work_mem = '3MB'",
     "SET application_name = 'talker'",
     "SET search_path = pg_catalog",
@@ -200,6 +206,8 @@ COPY_OUT = (
     f"COPY ({_FEW}) TO STDOUT",
     f"COPY ({_WEST}) TO STDOUT (FORMAT csv, HEADER)",
     "COPY (SELECT 1/0) TO STDOUT",
+    "COPY (SELECT count(*) + 1, max(updated_at) + interval '1 h' FROM books WHERE isbn > 1000) TO STDOUT",
+    "COPY (SELECT genre, max(price) * 2 FROM books WHERE isbn > 1000 GROUP BY 1 ORDER BY 1) TO STDOUT (FORMAT csv)",
     "COPY nowhere TO STDOUT",
 )
 _COPY = "COPY books (isbn, branch, book_name, author) FROM STDIN"

@@ -141,6 +141,8 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "Query after Execute without a Sync": [*once(INSERT, b"1", b"west", b"x")[:-1], simple("SELECT 1"), simple("SELECT 1/0"), *once(DELETE, b"west", b"1")],
     "several in a Query after Parse": [parse("SELECT 1", "s"), simple("SELECT 2; SELECT 3"), bind(name="s"), execute(), SYNC],
     "writes": [*once(INSERT, b"1", b"west", b"a"), *once(INSERT + " RETURNING isbn, book_name", b"2", b"west", b"b", results=[1, 0]), *once("UPDATE books SET price = $1 WHERE branch = $2 AND isbn IN ($3, $4) RETURNING isbn, price", b"3.50", b"west", b"1", b"3"), *once(DELETE, b"west", b"1"), *once(DELETE, b"west", b"2"), *once("DELETE FROM books WHERE branch = $1 AND isbn = $2", b"west", b"2")],
+    "DISCARD ALL before others": [*once("DISCARD ALL")[:-1], *once("SELECT 1")],
+    "DISCARD ALL behind others": [*once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("BEGIN"), *once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("ROLLBACK"), simple("DISCARD ALL; SELECT 1")],
     "DEALLOCATE": [parse(ONE, "s"), SYNC, *once("DEALLOCATE s"), bind(b"west", ISBN, name="s"), SYNC, simple("DEALLOCATE s"), parse(ONE, "S"), simple("DEALLOCATE s"), simple('DEALLOCATE "S"'), parse(ONE, "s"), simple("DEALLOCATE ALL"), describe("S", "s"), SYNC, parse(ONE, "s"), simple("DISCARD ALL"), describe("S", "s"), SYNC],
     # Row limits.
     "a row limit": [*once(WEST, b"west", rows=3), *once(WEST, b"west", rows=1000), *once(ALL, b"10", rows=3), *once(ALL, b"10", rows=1000), *once("SELECT 1", rows=1), *once("SELECT 1", rows=2)],
