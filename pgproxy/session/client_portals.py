@@ -55,6 +55,7 @@ class ClientPortals:
         describe: Callable[[Prepared], Awaitable[Description]],
     ) -> None:
         self.by_name: dict[str, Portal] = {}
+        self.running: Portal | None = None  # of a statement that the proxy answers itself
         self._client = client
         self._transactions = transactions
         self._runner = runner
@@ -134,6 +135,11 @@ class ClientPortals:
         if portal is not None:
             _close_on_node(portal)
         return portal is not None
+
+    def drop_all(self) -> None:
+        """CLOSE ALL: all but the one that it runs in."""
+        for name in [name for name, portal in self.by_name.items() if portal is not self.running]:
+            self.drop(name)
 
     def end_transaction(self) -> None:
         """The nodes have closed all portals."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError, Refused
-from pgproxy.planner.plan import Declare, Empty, Execute, Fetch, Planned, Several, Sharded
+from pgproxy.planner.plan import Declare, DiscardAll, Empty, Execute, Fetch, Planned, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.bound_values import BoundValues
@@ -72,6 +72,7 @@ class Extended:
         self._cursors.cursors.taken_elsewhere = self._portals.__contains__
         self._cursors.portal_cursor = self._open.as_cursor
         self._cursors.close_portal = self._open.drop
+        self._cursors.close_portals = self._open.drop_all
         transactions.before_commit = self._cursors.cursors.persist
         transactions.on_ended = self._open.end_transaction
         transactions.on_rolled_back = self._open.roll_back_to
@@ -457,7 +458,13 @@ class Extended:
         bound = BoundStatement(
             "", types, bind.parameter_formats, bind.values, results, describe=False, max_rows=max_rows
         )
-        await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
+        self._open.running = portal
+        try:
+            await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
+        finally:
+            self._open.running = None
+        if isinstance(planned.plan, DiscardAll):  # which commits, and so ends its own
+            self._portals.clear()
 
     # Descriptions
 
