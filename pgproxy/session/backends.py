@@ -61,12 +61,13 @@ class Backends:
         except NodeFailure:
             return None
 
-    async def lease(self, node: str, *, reads: bool = False) -> BackendConnection:
-        """A clean connection to the node, or to another gateway in its stead, with this session's settings in force:
-        the one that the session keeps there, if it has one that is not in use."""
+    async def lease(self, node: str, *, reads: bool = False, settings: Settings | None = None) -> BackendConnection:
+        """A clean connection to the node, or to another gateway in its stead, with this session's settings in force,
+        or these: the one that the session keeps there, if it has one that is not in use."""
+        wanted = self.settings if settings is None else settings
         pinned = self._pinned_for(node)
         if pinned is not None and pinned not in self.held:
-            return await self._take_pinned(pinned)
+            return await self._take_pinned(pinned, wanted)
         pool = self.pool(node, reads=reads)
         try:
             connection = pool.try_lease() or await self._queue(pool)
@@ -74,7 +75,7 @@ class Backends:
             return await self.lease(node, reads=reads)
         self.held[connection] = pool
         connection.on_closed = self._client.wake
-        await self._prepare(connection)
+        await self._prepare(connection, wanted)
         return connection
 
     @property
@@ -118,19 +119,19 @@ class Backends:
             connections += granted
             for connection in connections:
                 connection.on_closed = self._client.wake
-                await self._prepare(connection)
+                await self._prepare(connection, self.settings)
         except BaseException:
             for connection in connections:
                 self.give_back(connection)
             raise
         return connections
 
-    async def _prepare(self, connection: BackendConnection) -> None:
-        """Bring it to this session's settings, or give it back."""
-        if connection.applied is self.settings or connection.applied == self.settings:
+    async def _prepare(self, connection: BackendConnection, wanted: Settings) -> None:
+        """Bring it to these settings, or give it back."""
+        if connection.applied is wanted or connection.applied == wanted:
             return
         try:
-            await self.apply_settings(connection)
+            await self.apply_settings(connection, wanted)
             self.check_cancelled()
         except ConnectionLost as lost:
             self.give_back(connection)
@@ -189,7 +190,7 @@ class Backends:
             connection.discard()
             pool.cancel_running(connection)
 
-    async def _take_pinned(self, connection: BackendConnection) -> BackendConnection:
+    async def _take_pinned(self, connection: BackendConnection, wanted: Settings) -> BackendConnection:
         """As clean as one from the pool, but for what the session keeps there."""
         self.held[connection] = self.pins.pool_of(connection)
         try:
@@ -203,8 +204,8 @@ class Backends:
                 await self.execute(connection, "ROLLBACK")
             if connection.distrusted:
                 await self._restore(connection)
-            if connection.applied != self.settings:
-                await self.apply_settings(connection)
+            if connection.applied != wanted:
+                await self.apply_settings(connection, wanted)
                 self.check_cancelled()
         except BaseException:
             self.give_back(connection)
@@ -298,9 +299,8 @@ class Backends:
             return NodeFailure(pool.node.name, error.message, sqlstate=error.sqlstate, hint=error.hint)
         return error
 
-    async def apply_settings(self, connection: BackendConnection) -> None:
-        """Bring the connection to the session's settings. One that refuses is closed."""
-        wanted = self.settings
+    async def apply_settings(self, connection: BackendConnection, wanted: Settings) -> None:
+        """Bring the connection to these settings. One that refuses is closed."""
         try:
             await self.execute(connection, changes(connection.applied, wanted))
         except BaseException:
