@@ -136,6 +136,8 @@ class Session:
         if not self.under_way:
             self._planned = None
             self.backends.move_on()
+            if self._services.logs_statements:
+                self.client.shortcut = None
 
     # Start-up
 
@@ -255,6 +257,8 @@ class Session:
         that one shard answers; False: the conversation's turn."""
         if self.backends.in_force is not self._services.in_force:
             self.move_on()
+            if self.client.shortcut is None:
+                return False
         end = len(data)
         kind = data[0]
         if kind != messages.QUERY:
@@ -278,7 +282,7 @@ class Session:
         shard = plan.table.shards[indexes[0]]
         if services.any_replicas:
             pool = self.backends.pool_if_up(shard.node, plan.effect)
-        else:
+        else:  # as in `_take_sequence`: to share these lines would be one more call for each statement
             node = services.gateways.node_for(shard.node)
             pool = None if node is None else self.backends.pools.get(node)
         if pool is None:

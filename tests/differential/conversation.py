@@ -44,6 +44,8 @@ READS = (
     "-- nothing",
     "SELECT current_setting('TimeZone'), current_setting('application_name')",
     "SELECT current_setting('work_mem')",
+    "SELECT current_setting('work_mem'), current_setting('geqo') FROM books WHERE branch = 'north' LIMIT 1",
+    "SELECT current_setting('work_mem'), current_setting('geqo') FROM books WHERE branch = 'downtown' LIMIT 1",
     "SELECT current_setting('talked.setting', true) IS NOT DISTINCT FROM 'x'",
     "SHOW TimeZone",
     "SHOW work_mem",
