@@ -136,6 +136,12 @@ class ClientPortals:
             _close_on_node(portal)
         return portal is not None
 
+    def close(self, name: str) -> bool:
+        """CLOSE; False: there is none. Raises 24000 for the one that it runs in."""
+        if self.running is not None and self.by_name.get(name) is self.running:
+            raise ProxyError("24000", f'cannot drop active portal "{name}"')
+        return self.drop(name)
+
     def drop_all(self) -> None:
         """CLOSE ALL: all but the one that it runs in."""
         for name in [name for name, portal in self.by_name.items() if portal is not self.running]:

@@ -71,7 +71,7 @@ class Extended:
         self._cursors = runner.cursor_statements
         self._cursors.cursors.taken_elsewhere = self._portals.__contains__
         self._cursors.portal_cursor = self._open.as_cursor
-        self._cursors.close_portal = self._open.drop
+        self._cursors.close_portal = self._open.close
         self._cursors.close_portals = self._open.drop_all
         transactions.before_commit = self._cursors.cursors.persist
         transactions.on_ended = self._open.end_transaction

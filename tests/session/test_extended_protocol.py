@@ -145,6 +145,7 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "DISCARD ALL behind others": [*once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("BEGIN"), *once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("ROLLBACK"), simple("DISCARD ALL; SELECT 1")],
     "DISCARD ALL twice": [*once("DISCARD ALL")[:-1], execute(), SYNC, parse("SELECT 1", "s"), bind(name="s", portal="p"), simple("DISCARD ALL"), execute(0, "p"), SYNC],
     "CLOSE ALL": [*once("BEGIN"), parse(WEST, "s"), parse(ALL, "a"), *(bind(b"west", name="s", portal=portal) for portal in "pqr"), bind(b"1", name="a", portal="z"), execute(1, "p"), execute(0, "q"), execute(2, "z"), *once("SAVEPOINT s"), *once("CLOSE ALL")[:-1], execute(), SYNC, *(step for portal in "pqrz" for step in (*once("ROLLBACK TO s"), execute(0, portal), SYNC)), *once("ROLLBACK")],
+    "CLOSE of itself": [parse("CLOSE c", "s"), bind(name="s", portal="c"), execute(0, "c"), execute(0, "c"), SYNC, bind(name="s", portal="d"), execute(0, "d"), SYNC],
     "CLOSE ALL behind portals": [*once("BEGIN"), parse(WEST, "s"), bind(b"west", name="s", portal="p"), execute(2, "p"), SYNC, simple("CLOSE ALL"), execute(2, "p"), SYNC, *once("ROLLBACK")],
     "DEALLOCATE": [parse(ONE, "s"), SYNC, *once("DEALLOCATE s"), bind(b"west", ISBN, name="s"), SYNC, simple("DEALLOCATE s"), parse(ONE, "S"), simple("DEALLOCATE s"), simple('DEALLOCATE "S"'), parse(ONE, "s"), simple("DEALLOCATE ALL"), describe("S", "s"), SYNC, parse(ONE, "s"), simple("DISCARD ALL"), describe("S", "s"), SYNC],
     # Row limits.
