@@ -233,6 +233,10 @@ class Extended:
         """Run those that have come; how many they were. With 0 the next message is to be handled by itself."""
         try:
             return await self._pipeline.run()
+        except ProxyError:
+            if self._pipeline.last is not None:
+                self._runner.note_routed(self._pipeline.last, 0)
+            raise
         finally:
             last = self._pipeline.last
             if last is not None:

@@ -458,12 +458,11 @@ class Session:
         return count is None or count > 0
 
     def _ran_ahead(self, routed: Routed, rows: int) -> None:
-        services, runner = self._services, self._runner
+        services = self._services
         services.metrics.route += 1
         if services.logs_statements:
             services.log_statement(routed.statement.sql, self.client.address)
-        runner.ran, runner.planned = self._services.metrics.nodes[routed.shard.node].routed, routed.statement.planned
-        runner.rows = rows
+        self._runner.note_routed(routed, rows)
         self._end_execute()
 
     async def _attempt(self, step: Awaitable[T]) -> T | None:
