@@ -192,6 +192,18 @@ def test_settings_of_statements(proxy: RunningProxy) -> None:
         assert len(client.execute("SELECT isbn FROM books").fetchall()) == 5
 
 
+def test_open_sessions_are_logged(proxy: RunningProxy) -> None:
+    """Also the statements that they say the short way."""
+    sql = "SELECT count(*) FROM books WHERE branch = 'west' AND isbn > 7"
+    with proxy.connect() as connection:
+        for _ in range(3):
+            connection.execute(sql.encode())
+        reload(proxy, lambda found: replace(found, proxy=replace(found.proxy, log_statements="all")))
+        for _ in range(3):
+            connection.execute(sql.encode())
+    assert proxy.log_text().count(sql) == 3
+
+
 def test_the_heartbeat(proxy: RunningProxy) -> None:
     change = HeartbeatSettings(interval_s=0.05, timeout_s=3.0)
     reload(proxy, lambda found: replace(found, proxy=replace(found.proxy, heartbeat=change)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
@@ -18,6 +18,7 @@ from pgproxy.session.pins import Pins
 from pgproxy.session.reported import Reported
 from pgproxy.session.services import Services
 from pgproxy.session.settings import NO_SETTINGS, Settings, changes
+from pgproxy.shardmap.model import Shard
 
 
 class Backends:
@@ -60,12 +61,13 @@ class Backends:
         except NodeFailure:
             return None
 
-    async def lease(self, node: str, *, reads: bool = False) -> BackendConnection:
-        """A clean connection to the node, or to another gateway in its stead, with this session's settings in force:
-        the one that the session keeps there, if it has one that is not in use."""
+    async def lease(self, node: str, *, reads: bool = False, settings: Settings | None = None) -> BackendConnection:
+        """A clean connection to the node, or to another gateway in its stead, with this session's settings in force,
+        or these: the one that the session keeps there, if it has one that is not in use."""
+        wanted = self.settings if settings is None else settings
         pinned = self._pinned_for(node)
         if pinned is not None and pinned not in self.held:
-            return await self._take_pinned(pinned)
+            return await self._take_pinned(pinned, wanted)
         pool = self.pool(node, reads=reads)
         try:
             connection = pool.try_lease() or await self._queue(pool)
@@ -73,13 +75,22 @@ class Backends:
             return await self.lease(node, reads=reads)
         self.held[connection] = pool
         connection.on_closed = self._client.wake
-        await self._prepare(connection)
+        await self._prepare(connection, wanted)
         return connection
 
     @property
     def interchangeable(self) -> bool:
         """Any node can run any statement."""
         return self._services.gateways.interchangeable
+
+    def by_gateway(self, shards: Iterable[Shard], spare: str | None = None) -> list[tuple[str, list[Shard]]]:
+        """Which shards to ask where, in an order that all sessions share, so that they cannot wait for each other in a
+        circle. The connections for one place are to be taken at once, for the same reason. `spare`: one more place."""
+        found: dict[str, list[Shard]] = {} if spare is None else {spare: []}
+        for shard in shards:
+            node = self._services.gateway_for(shard.node, self.failed) if self.interchangeable else shard.node
+            found.setdefault(node, []).append(shard)
+        return sorted(found.items())
 
     def _pinned_for(self, node: str) -> BackendConnection | None:
         """Where any node will do, the session's own connection does best."""
@@ -108,19 +119,19 @@ class Backends:
             connections += granted
             for connection in connections:
                 connection.on_closed = self._client.wake
-                await self._prepare(connection)
+                await self._prepare(connection, self.settings)
         except BaseException:
             for connection in connections:
                 self.give_back(connection)
             raise
         return connections
 
-    async def _prepare(self, connection: BackendConnection) -> None:
-        """Bring it to this session's settings, or give it back."""
-        if connection.applied is self.settings or connection.applied == self.settings:
+    async def _prepare(self, connection: BackendConnection, wanted: Settings) -> None:
+        """Bring it to these settings, or give it back."""
+        if connection.applied is wanted or connection.applied == wanted:
             return
         try:
-            await self.apply_settings(connection)
+            await self.apply_settings(connection, wanted)
             self.check_cancelled()
         except ConnectionLost as lost:
             self.give_back(connection)
@@ -179,7 +190,7 @@ class Backends:
             connection.discard()
             pool.cancel_running(connection)
 
-    async def _take_pinned(self, connection: BackendConnection) -> BackendConnection:
+    async def _take_pinned(self, connection: BackendConnection, wanted: Settings) -> BackendConnection:
         """As clean as one from the pool, but for what the session keeps there."""
         self.held[connection] = self.pins.pool_of(connection)
         try:
@@ -193,8 +204,8 @@ class Backends:
                 await self.execute(connection, "ROLLBACK")
             if connection.distrusted:
                 await self._restore(connection)
-            if connection.applied != self.settings:
-                await self.apply_settings(connection)
+            if connection.applied != wanted:
+                await self.apply_settings(connection, wanted)
                 self.check_cancelled()
         except BaseException:
             self.give_back(connection)
@@ -288,9 +299,8 @@ class Backends:
             return NodeFailure(pool.node.name, error.message, sqlstate=error.sqlstate, hint=error.hint)
         return error
 
-    async def apply_settings(self, connection: BackendConnection) -> None:
-        """Bring the connection to the session's settings. One that refuses is closed."""
-        wanted = self.settings
+    async def apply_settings(self, connection: BackendConnection, wanted: Settings) -> None:
+        """Bring the connection to these settings. One that refuses is closed."""
         try:
             await self.execute(connection, changes(connection.applied, wanted))
         except BaseException:

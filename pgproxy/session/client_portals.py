@@ -39,6 +39,9 @@ def tag_without_rows(sql: str) -> str:
     return _TAGS.get(word[1].upper() if word else "", "SELECT 0")
 
 
+MOST_PORTALS = 10_000  # of one client; each has its values
+
+
 class ClientPortals:
     """`describe` says what a node says of a statement. `by_name` is the same dictionary all the time."""
 
@@ -52,6 +55,7 @@ class ClientPortals:
         describe: Callable[[Prepared], Awaitable[Description]],
     ) -> None:
         self.by_name: dict[str, Portal] = {}
+        self.running: Portal | None = None  # of a statement that the proxy answers itself
         self._client = client
         self._transactions = transactions
         self._runner = runner
@@ -119,11 +123,29 @@ class ClientPortals:
         portal.done = True
         return await self._cursors.open(planned, BoundCall(bound, None, None, self._client.send))
 
+    def add(self, name: str, portal: Portal) -> None:
+        """In the place of the unnamed one, if it is that. Raises 53400."""
+        self.drop(name)
+        if len(self.by_name) >= MOST_PORTALS:
+            raise ProxyError("53400", "too many portals", hint="Close those that are not needed any more.")
+        self.by_name[name] = portal
+
     def drop(self, name: str) -> bool:
         portal = self.by_name.pop(name, None)
         if portal is not None:
             _close_on_node(portal)
         return portal is not None
+
+    def close(self, name: str) -> bool:
+        """CLOSE; False: there is none. Raises 24000 for the one that it runs in."""
+        if self.running is not None and self.by_name.get(name) is self.running:
+            raise ProxyError("24000", f'cannot drop active portal "{name}"')
+        return self.drop(name)
+
+    def drop_all(self) -> None:
+        """CLOSE ALL: all but the one that it runs in."""
+        for name in [name for name, portal in self.by_name.items() if portal is not self.running]:
+            self.drop(name)
 
     def end_transaction(self) -> None:
         """The nodes have closed all portals."""

@@ -120,11 +120,12 @@ class CopyIntoShards:
         self._client.flush()
 
     async def _open_all(self) -> bytes:
-        shards = sorted(self._plan.table.shards, key=lambda shard: shard.node)
+        shards: list[Shard] = []
         connections: list[BackendConnection] = []
         try:
-            for shard in shards:
-                connections.append(await self._backends.lease(shard.node))  # noqa: PERF401 - what is there is given back
+            for node, here in self._backends.by_gateway(self._plan.table.shards):
+                shards += here
+                connections += await self._backends.lease_several(node, len(here))
             await self._backends.execute_on_all(connections, "BEGIN")
             self._backends.check_cancelled()
         except BaseException:

@@ -41,10 +41,12 @@ class CopyOutOfShards:
         legs: list[tuple[Shard, Exchange]] = []
         connections: list[BackendConnection] = []
         try:
-            for shard in sorted(shards, key=lambda shard: shard.node):
-                connections.append(await self._transactions.enter(shard.node, plan.effect))
-                sql = sql_for(text, shard, planned.arguments)
-                legs.append((shard, connections[-1].query(sql, Mode.COPY, self._client.wake)))
+            for node, here in self._backends.by_gateway(shards):
+                taken = await self._transactions.enter_several(node, plan.effect, len(here))
+                connections += taken
+                for shard, connection in zip(here, taken, strict=True):
+                    sql = sql_for(text, shard, planned.arguments)
+                    legs.append((shard, connection.query(sql, Mode.COPY, self._client.wake)))
             legs.sort(key=lambda leg: leg[0].index)
             await self._pass_on([exchange for _, exchange in legs], plan)
         except ServerError as error:

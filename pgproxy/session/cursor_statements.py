@@ -56,6 +56,7 @@ class CursorStatements:
         # Over a portal of the protocol, where there is one of this name.
         self.portal_cursor: Callable[[str], Awaitable[ProxyCursor | None]] = _no_cursor
         self.close_portal: Callable[[str], bool] = lambda name: False
+        self.close_portals: Callable[[], None] = lambda: None
         self._client = client
         self._services = services
         self._backends = backends
@@ -74,6 +75,7 @@ class CursorStatements:
         if alone and not plan.hold:
             raise ProxyError("25P01", "DECLARE CURSOR can only be used in transaction blocks")
         self.cursors.check_free(plan.name)
+        self.cursors.check_room()
         transactions.begin_implicit()
         transactions.portals += 1
         number = transactions.portals
@@ -265,6 +267,7 @@ class CursorStatements:
         held = {self._transactions.connection_for(node) for node in self.cursors.nodes()}
         await self._backends.execute_on_all([connection for connection in held if connection is not None], "CLOSE ALL")
         self.cursors.clear()
+        self.close_portals()
 
 
 class Shown:

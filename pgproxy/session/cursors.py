@@ -20,6 +20,7 @@ from pgproxy.wire.rows import Column
 
 Sink = Callable[[Batch], Awaitable[None]]
 _CHUNK_ROWS = 2_000
+MOST_CURSORS = 1_000  # of one client
 
 
 class Rows(Protocol):
@@ -322,6 +323,11 @@ class Cursors:
     def check_free(self, name: str) -> None:
         if name in self._cursors or self.taken_elsewhere(name):
             raise ProxyError("42P03", f'cursor "{name}" already exists')
+
+    def check_room(self) -> None:
+        """Raise 53400. Each cursor may have memory and a file of its own."""
+        if len(self._cursors) >= MOST_CURSORS:
+            raise ProxyError("53400", "too many cursors", hint="CLOSE those that are not needed any more.")
 
     def nodes(self) -> list[str]:
         """Where nodes keep some."""

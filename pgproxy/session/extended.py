@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pgproxy.backend.exchange import ServerError
 from pgproxy.backend.prepared import BoundStatement
 from pgproxy.errors import NodeFailure, ProxyError, Refused
-from pgproxy.planner.plan import Declare, Empty, Execute, Fetch, Planned, Several, Sharded
+from pgproxy.planner.plan import Declare, DiscardAll, Empty, Execute, Fetch, Planned, Several, Sharded
 from pgproxy.session.backends import Backends
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.bound_values import BoundValues
@@ -71,7 +71,8 @@ class Extended:
         self._cursors = runner.cursor_statements
         self._cursors.cursors.taken_elsewhere = self._portals.__contains__
         self._cursors.portal_cursor = self._open.as_cursor
-        self._cursors.close_portal = self._open.drop
+        self._cursors.close_portal = self._open.close
+        self._cursors.close_portals = self._open.drop_all
         transactions.before_commit = self._cursors.cursors.persist
         transactions.on_ended = self._open.end_transaction
         transactions.on_rolled_back = self._open.roll_back_to
@@ -232,6 +233,10 @@ class Extended:
         """Run those that have come; how many they were. With 0 the next message is to be handled by itself."""
         try:
             return await self._pipeline.run()
+        except ProxyError:
+            if self._pipeline.last is not None:
+                self._runner.note_routed(self._pipeline.last, 0)
+            raise
         finally:
             last = self._pipeline.last
             if last is not None:
@@ -301,9 +306,9 @@ class Extended:
         self._transactions.check_allows(statement.planned.plan)
         if message.portal:
             self._cursors.cursors.check_free(message.portal)
-        self._open.drop(message.portal)
         self._transactions.portals += 1
-        portal = self._portals[message.portal] = Portal(statement, message, self._transactions.portals)
+        portal = Portal(statement, message, self._transactions.portals)
+        self._open.add(message.portal, portal)
         await self._owing.owe(Owed(wire.bind_complete(), bound=portal))
 
     async def describe(self, payload: bytes) -> None:
@@ -457,7 +462,13 @@ class Extended:
         bound = BoundStatement(
             "", types, bind.parameter_formats, bind.values, results, describe=False, max_rows=max_rows
         )
-        await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
+        self._open.running = portal
+        try:
+            await self._runner.run(planned, BoundCall(bound, None, None, self._client.send))
+        finally:
+            self._open.running = None
+        if isinstance(planned.plan, DiscardAll):  # which commits, and so ends its own
+            self._portals.clear()
 
     # Descriptions
 

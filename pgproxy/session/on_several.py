@@ -43,6 +43,10 @@ class _Extra:
         self._transaction = transaction
         self._leased: BackendConnection | None = None
 
+    def take(self, connection: BackendConnection) -> None:
+        """Leased already, together with others."""
+        self._leased = connection
+
     async def connection(self) -> BackendConnection:
         if self._leased is None:
             self._leased = await self._backends.lease(self._services.any_node())
@@ -110,8 +114,12 @@ class OnSeveral:
         legs: list[_Leg] = []
         extra = _Extra(self._backends, self._services, self._transactions.current)
         try:
-            for node, here in self._by_gateway(shards):
-                connections = await self._transactions.enter_several(node, plan.effect, len(here), replica=True)
+            spare = self._services.any_node() if evaluates and self._transactions.current is None else None
+            for node, here in self._backends.by_gateway(shards, spare):
+                count = len(here) + (node == spare)
+                connections = await self._transactions.enter_several(node, plan.effect, count, replica=True)
+                if node == spare:
+                    extra.take(connections.pop())
                 legs += [_Leg(shard, connection) for shard, connection in zip(here, connections, strict=True)]
             if evaluates:
                 await extra.connection()
@@ -137,16 +145,6 @@ class OnSeveral:
             for leg in legs:
                 self._end_leg(leg)
             extra.give_back()
-
-    def _by_gateway(self, shards: list[Shard]) -> list[tuple[str, list[Shard]]]:
-        """Which shards to ask where, in an order that all sessions share, so that they cannot wait for each other in a
-        circle."""
-        anywhere = self._backends.interchangeable
-        found: dict[str, list[Shard]] = {}
-        for shard in shards:
-            node = self._services.gateway_for(shard.node, self._backends.failed) if anywhere else shard.node
-            found.setdefault(node, []).append(shard)
-        return sorted(found.items())
 
     def _end_leg(self, leg: _Leg) -> None:
         """No row of it is wanted any more. The pool cancels it if it goes on; inside a transaction it may run to

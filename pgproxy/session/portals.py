@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.planner.plan import CopyIn, Declare, Explain, Fetch, Planned, Sharded, ToNode
+from pgproxy.planner.plan import CopyIn, Declare, DiscardAll, Explain, Fetch, Planned, Sharded, ToNode
 from pgproxy.planner.planner import Planner
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.cursors import ProxyCursor
@@ -55,9 +55,9 @@ class Prepared:
 
     @property
     def stands_alone(self) -> bool:
-        """Not the first of an implicit transaction: DECLARE wants one that others have begun."""
+        """Not the first of an implicit transaction: DECLARE wants one that others have begun, DISCARD ALL none."""
         plan = self.planned.plan
-        return isinstance(plan, CopyIn) or (isinstance(plan, Declare) and not plan.hold)
+        return isinstance(plan, (CopyIn, DiscardAll)) or (isinstance(plan, Declare) and not plan.hold)
 
 
 @dataclass(slots=True)

@@ -206,7 +206,7 @@ async def finish(relay: Relay, client: Client, backends: Backends, call: Call) -
         call.sent(relay.connection, relay.exchange)
         return relay.exchange
     try:
-        await backends.apply_settings(relay.connection)
+        await backends.apply_settings(relay.connection, backends.settings)
     except ConnectionLost as lost:
         raise never_sent(lost) from None
     backends.check_cancelled()

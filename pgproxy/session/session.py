@@ -17,6 +17,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
 from pgproxy.session.extended import Extended
 from pgproxy.session.failover import Failover
+from pgproxy.session.outcomes import Outcomes
 from pgproxy.session.relay import Relay
 from pgproxy.session.routed import Routed
 from pgproxy.session.services import Services
@@ -67,6 +68,7 @@ class Session:
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
+        self._outcomes = Outcomes(client, services, self._runner)
         self._extended = extended = Extended(
             client, services, self.backends, self.transactions, self._runner, self._plan, self._ran_ahead
         )
@@ -83,10 +85,11 @@ class Session:
             pass
         except ProxyError as fatal:
             fatal.severity = "FATAL"
-            self._send_error(fatal)
+            self._outcomes.send_error(fatal, self._sql)
         except Exception as bug:
             log.exception("a session ended by a bug; client %s", self.client.address)
-            self._send_error(ProxyError("XX000", f"internal error: {type(bug).__name__}", severity="FATAL"))
+            internal = ProxyError("XX000", f"internal error: {type(bug).__name__}", severity="FATAL")
+            self._outcomes.send_error(internal, self._sql)
         finally:
             self._relay.abandon()
             self.client.close()
@@ -133,6 +136,8 @@ class Session:
         if not self.under_way:
             self._planned = None
             self.backends.move_on()
+            if self._services.logs_statements:
+                self.client.shortcut = None
 
     # Start-up
 
@@ -252,6 +257,8 @@ class Session:
         that one shard answers; False: the conversation's turn."""
         if self.backends.in_force is not self._services.in_force:
             self.move_on()
+            if self.client.shortcut is None:
+                return False
         end = len(data)
         kind = data[0]
         if kind != messages.QUERY:
@@ -275,7 +282,7 @@ class Session:
         shard = plan.table.shards[indexes[0]]
         if services.any_replicas:
             pool = self.backends.pool_if_up(shard.node, plan.effect)
-        else:
+        else:  # as in `_take_sequence`: to share these lines would be one more call for each statement
             node = services.gateways.node_for(shard.node)
             pool = None if node is None else self.backends.pools.get(node)
         if pool is None:
@@ -388,19 +395,7 @@ class Session:
         self.active = False
         self._sql = ""
         self._send_ready()
-        self._count()
-
-    def _count(self) -> None:
-        """A statement has ended well, if it has run at all."""
-        runner, services = self._runner, self._services
-        if runner.ran is None:
-            return
-        figures = None if runner.planned is None else runner.planned.figures
-        took_us = int((monotonic() - self._started_at) * 1e6)
-        count(runner.ran, figures, took_us, runner.rows)
-        if took_us > services.slow_us:
-            services.slow(runner.ran, figures, took_us, self.client.address)
-        runner.ran = None
+        self._outcomes.ended(self._started_at)
 
     async def _run(self, planned: Planned) -> None:
         if isinstance(planned.plan, Several):
@@ -419,7 +414,7 @@ class Session:
                 if error.position is not None:
                     error.position += offset
                 raise
-            self._count()
+            self._outcomes.ended(self._started_at)
             self._started_at = monotonic()
             await self.client.drain()
         await self.transactions.end_implicit()
@@ -463,12 +458,11 @@ class Session:
         return count is None or count > 0
 
     def _ran_ahead(self, routed: Routed, rows: int) -> None:
-        services, runner = self._services, self._runner
+        services = self._services
         services.metrics.route += 1
         if services.logs_statements:
             services.log_statement(routed.statement.sql, self.client.address)
-        runner.ran, runner.planned = self._services.metrics.nodes[routed.shard.node].routed, routed.statement.planned
-        runner.rows = rows
+        self._runner.note_routed(routed, rows)
         self._end_execute()
 
     async def _attempt(self, step: Awaitable[T]) -> T | None:
@@ -485,7 +479,7 @@ class Session:
 
     def _end_execute(self) -> None:
         self.statements += 1
-        self._count()
+        self._outcomes.ended(self._started_at)
 
     async def _sync(self, _payload: bytes) -> None:
         await self._end_sync()
@@ -517,29 +511,13 @@ class Session:
             self._services.metrics.refused += 1
         if error.sqlstate == "57014" and self._overdue == self._started_at:
             error = ProxyError("57014", "canceling statement due to statement timeout")
-        self._count_failure(error)
+        self._outcomes.failed(error)
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would
         if self.backends.pins and (lost := self.backends.pins.failure) is not None:
             raise lost  # and with it what the session kept there
-        self._send_error(error)
+        self._outcomes.send_error(error, self._sql)
         await self.transactions.fail()
-
-    def _count_failure(self, error: ProxyError) -> None:
-        runner = self._runner
-        if runner.ran is not None:
-            runner.ran.failed(error.sqlstate)
-            if runner.planned is not None and runner.planned.figures is not None:
-                runner.planned.figures.failed(error.sqlstate)
-                runner.planned.figures.ran = runner.ran
-            runner.ran = None
-        elif not isinstance(error, Refused):
-            self._services.metrics.unplanned += 1
-
-    def _send_error(self, error: ProxyError) -> None:
-        self._services.metrics.count_error(error.sqlstate)
-        self._services.log_error(error, self.client.address, self._sql)
-        self.client.send(messages.error_response(error.fields()))
 
     def _send_ready(self) -> None:
         self.backends.reported.tell()

@@ -55,13 +55,18 @@ class SettingStatements:
         backends = self._backends
         if plan.name is None:
             kept = {name: text for name, text in backends.settings.items() if name in _NO_RESET_ALL}
-            await self._back_to({**backends.defaults, **kept})
+            wanted = {**backends.defaults, **kept}
+            if self._transactions.current is None:
+                await self._back_to(wanted)
+            else:
+                await self._change(in_one_query((plan.text, *backends.defaults.values())), wanted)
             return
         # A value from the start-up packet is what RESET goes back to.
         sql = backends.defaults.get(plan.name, plan.text)
         await self._change(sql, without_setting(backends.settings, plan.name, backends.defaults))
 
     async def _back_to(self, wanted: Settings) -> None:
+        """Outside of transactions: SET LOCAL is not looked at."""
         sql = changes(self._backends.settings, wanted)
         if sql:
             await self._change(sql, wanted)
@@ -76,6 +81,8 @@ class SettingStatements:
             # Outside of the transaction if there is one: no node need join it for a SET.
             connections = [await self._failover.run(lambda: self._try_on_any(sql), Effect.READ)]
         backends.settings = settings
+        if current is not None:
+            current.log.append(Entry(sql))
         for connection in connections:
             connection.applied = settings
             if current is None or not current.joined:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from pgproxy.errors import ProxyError
+
 Settings = Mapping[str, str]  # lower-case parameter name → the statement that sets it, in the order they were set
 
 NO_SETTINGS: Settings = {}
+MOST_SETTINGS = 1_000  # of one client
+MOST_SETTINGS_CHARACTERS = 1024 * 1024
 
 _RESETS = {
     "session_authorization": "RESET SESSION AUTHORIZATION",
@@ -23,8 +27,11 @@ def start_up_statement(name: str, value: str) -> str:
 
 
 def with_setting(settings: Settings, name: str, statement: str) -> Settings:
-    """These settings with one more, set last."""
-    return {**{known: text for known, text in settings.items() if known != name}, name: statement}
+    """These settings with one more, set last. Raises 53400: other connections are brought to all of them."""
+    rest = {known: text for known, text in settings.items() if known != name}
+    if len(rest) >= MOST_SETTINGS or sum(map(len, rest.values())) + len(statement) > MOST_SETTINGS_CHARACTERS:
+        raise ProxyError("53400", "too many settings", hint="RESET those that are not needed any more.")
+    return {**rest, name: statement}
 
 
 def without_setting(settings: Settings, name: str, defaults: Settings) -> Settings:

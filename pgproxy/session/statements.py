@@ -49,6 +49,7 @@ from pgproxy.session.node_portals import OpenRows, Portals, no_connection
 from pgproxy.session.on_several import OnSeveral, share_nodes
 from pgproxy.session.positions import with_client_position
 from pgproxy.session.relay import Relay, finish
+from pgproxy.session.routed import Routed
 from pgproxy.session.rows_out import RowsOut, in_parts, is_suspended
 from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
@@ -135,6 +136,11 @@ class Statements:
         finally:
             if relay.connection is not None:
                 self._backends.give_back(relay.connection)
+
+    def note_routed(self, routed: Routed, rows: int) -> None:
+        """Others have run a statement on its shard."""
+        self.ran, self.planned = self._services.metrics.nodes[routed.shard.node].routed, routed.statement.planned
+        self.rows = rows
 
     async def run(self, planned: Planned, call: Call = SIMPLE) -> None:
         plan = planned.plan

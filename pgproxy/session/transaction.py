@@ -12,7 +12,7 @@ from pgproxy.session.settings import Settings, in_one_query, is_strict_isolation
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing done in the transaction that a later joiner must do too: a SET LOCAL, a SAVEPOINT.
+    """One thing done in the transaction that a later joiner must do too: a SET, a SAVEPOINT.
 
     For a savepoint, `savepoint` is its name and the rest is what ROLLBACK TO it restores.
     """
@@ -53,7 +53,10 @@ class Transaction:
         """SET TRANSACTION … was said."""
         self.strict = self.strict or is_strict_isolation(text)
         self.read_only = False  # what it is now is the nodes' business
-        self.log.append(Entry(text))
+        if self.implicit or any(entry.savepoint is not None for entry in self.log):
+            self.log.append(Entry(text))
+        else:  # it comes before all queries, and AND CHAIN keeps it
+            self.begin = in_one_query((self.begin, text))
 
     def set_savepoint(
         self, name: str, text: str, settings: Settings, reported: Mapping[str, str], portals: int

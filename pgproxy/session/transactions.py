@@ -273,17 +273,20 @@ class Transactions:
         connection = await self.failover.run(lambda: self._begun(transaction, node, reads=reads), Effect.READ)
         name = connection.node.name
         transaction.joined[name] = connection
-        transaction.applied_before[name] = connection.applied
+        transaction.applied_before[name] = transaction.settings_before
         return connection
 
     async def _begun(self, transaction: Transaction, node: str, *, reads: bool) -> BackendConnection:
-        connection = await self._backends.lease(node, reads=reads)
+        """What was set since is set again in there, in its order: SET may come behind SET LOCAL, or concern only
+        transactions to come."""
+        connection = await self._backends.lease(node, reads=reads, settings=transaction.settings_before)
         try:
             # Awaited before the statement itself: were BEGIN to fail, it would run outside of any transaction.
             await self._backends.execute_on_all([connection], transaction.opening())
         except BaseException:
             self._backends.give_back(connection)
             raise
+        connection.applied = self._backends.settings
         return connection
 
     def _check_may_join(self, transaction: Transaction, node: str) -> None:

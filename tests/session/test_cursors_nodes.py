@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from pgproxy.demo.nodes import NODE_NAMES
-from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.activity import await_nothing_open, await_running, connections
 from tests.extended_client import SYNC, bind, converse, execute, once, parse
+from tests.fix_letters import letters_cluster
 from tests.fix_nodes import LibraryCluster, running_cluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient, query
@@ -194,36 +192,13 @@ def test_a_node_that_dies_between_two_fetches(tmp_path: Path) -> None:
 LETTERS = "SELECT letter, n FROM letters ORDER BY n"
 
 
-class LettersCluster(LibraryCluster):
-    """The library, and table `letters` in six shards, two on each node."""
-
-    def shard_map(self, port: int = 6432) -> ShardMap:
-        library = super().shard_map(port)
-        shards = tuple(Shard(n, f"letters_{n}", NODE_NAMES[n % 3], values=("abcdef"[n],)) for n in range(6))
-        letters = Table("letters", "public", "letter", Method.LIST, shards)
-        return replace(library, tables={**library.tables, "letters": letters})
-
-    def execute(self, *statements: str) -> None:
-        for node in self.nodes:
-            with self.connect(node) as connection:
-                for sql in statements:
-                    connection.execute(sql.encode())
-
-
 @pytest.fixture(scope="module")
 def letters(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    cluster = LettersCluster(library_cluster.nodes)
-    names = ["letters", *(f"letters_{n}" for n in range(6))]
-    cluster.execute(*(f'CREATE TABLE {name} (letter text COLLATE "C", n int)' for name in names))
-    try:
-        for n in range(6):
-            with cluster.connect(NODE_NAMES[n % 3]) as node:
-                rows = f"SELECT '{'abcdef'[n]}', 6 * i + {n} FROM generate_series(0, 9999) i"
-                node.execute(f"INSERT INTO letters_{n} {rows}".encode())
-        with running_proxy(cluster, tmp_path_factory.mktemp("letters")) as proxy:
-            yield proxy
-    finally:
-        cluster.execute(f"DROP TABLE {', '.join(names)}")
+    with (
+        letters_cluster(library_cluster, rows=60_000) as cluster,
+        running_proxy(cluster, tmp_path_factory.mktemp("letters")) as proxy,
+    ):
+        yield proxy
 
 
 def test_cursors_over_shards_that_share_a_node(letters: RunningProxy) -> None:

@@ -141,6 +141,12 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "Query after Execute without a Sync": [*once(INSERT, b"1", b"west", b"x")[:-1], simple("SELECT 1"), simple("SELECT 1/0"), *once(DELETE, b"west", b"1")],
     "several in a Query after Parse": [parse("SELECT 1", "s"), simple("SELECT 2; SELECT 3"), bind(name="s"), execute(), SYNC],
     "writes": [*once(INSERT, b"1", b"west", b"a"), *once(INSERT + " RETURNING isbn, book_name", b"2", b"west", b"b", results=[1, 0]), *once("UPDATE books SET price = $1 WHERE branch = $2 AND isbn IN ($3, $4) RETURNING isbn, price", b"3.50", b"west", b"1", b"3"), *once(DELETE, b"west", b"1"), *once(DELETE, b"west", b"2"), *once("DELETE FROM books WHERE branch = $1 AND isbn = $2", b"west", b"2")],
+    "DISCARD ALL before others": [*once("DISCARD ALL")[:-1], *once("SELECT 1")],
+    "DISCARD ALL behind others": [*once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("BEGIN"), *once("SELECT 1")[:-1], *once("DISCARD ALL"), *once("ROLLBACK"), simple("DISCARD ALL; SELECT 1")],
+    "DISCARD ALL twice": [*once("DISCARD ALL")[:-1], execute(), SYNC, parse("SELECT 1", "s"), bind(name="s", portal="p"), simple("DISCARD ALL"), execute(0, "p"), SYNC],
+    "CLOSE ALL": [*once("BEGIN"), parse(WEST, "s"), parse(ALL, "a"), *(bind(b"west", name="s", portal=portal) for portal in "pqr"), bind(b"1", name="a", portal="z"), execute(1, "p"), execute(0, "q"), execute(2, "z"), *once("SAVEPOINT s"), *once("CLOSE ALL")[:-1], execute(), SYNC, *(step for portal in "pqrz" for step in (*once("ROLLBACK TO s"), execute(0, portal), SYNC)), *once("ROLLBACK")],
+    "CLOSE of itself": [parse("CLOSE c", "s"), bind(name="s", portal="c"), execute(0, "c"), execute(0, "c"), SYNC, bind(name="s", portal="d"), execute(0, "d"), SYNC],
+    "CLOSE ALL behind portals": [*once("BEGIN"), parse(WEST, "s"), bind(b"west", name="s", portal="p"), execute(2, "p"), SYNC, simple("CLOSE ALL"), execute(2, "p"), SYNC, *once("ROLLBACK")],
     "DEALLOCATE": [parse(ONE, "s"), SYNC, *once("DEALLOCATE s"), bind(b"west", ISBN, name="s"), SYNC, simple("DEALLOCATE s"), parse(ONE, "S"), simple("DEALLOCATE s"), simple('DEALLOCATE "S"'), parse(ONE, "s"), simple("DEALLOCATE ALL"), describe("S", "s"), SYNC, parse(ONE, "s"), simple("DISCARD ALL"), describe("S", "s"), SYNC],
     # Row limits.
     "a row limit": [*once(WEST, b"west", rows=3), *once(WEST, b"west", rows=1000), *once(ALL, b"10", rows=3), *once(ALL, b"10", rows=1000), *once("SELECT 1", rows=1), *once("SELECT 1", rows=2)],

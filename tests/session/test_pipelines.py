@@ -177,6 +177,20 @@ def test_more_statements_than_are_prepared(client: RawClient, library_cluster: L
     converse(client, once("ROLLBACK"))
 
 
+def test_one_that_fails_is_counted_where_it_ran(client: RawClient, shared_proxy: RunningProxy) -> None:
+    def unplanned() -> str:
+        with shared_proxy.connect(dbname="pgproxy") as admin:
+            return next(row[2] for row in admin.execute("SHOW STATS") if row[0] == "unplanned")
+
+    before = unplanned()
+    converse(client, once("BEGIN"))
+    converse(client, once(ONE, b"west", ISBN))
+    fine, wrong = begun(ONE, b"west", ISBN), begun(DIVIDED, b"west", ISBN, b"0")
+    (answer,) = converse(client, [*fine, *fine, *wrong, SYNC])
+    assert states(answer) == ["22012"]
+    assert unplanned() == before
+
+
 def test_what_a_node_has_skipped_is_prepared_later(client: RawClient) -> None:
     """An error, and behind it statements that were to be prepared there and others to be closed."""
     texts = [f"SELECT isbn, 'skipped {n}' FROM books WHERE branch = $1 AND isbn = $2" for n in range(30)]

@@ -20,6 +20,10 @@ THREE_SETTINGS = [
     f"SELECT current_setting('work_mem'), current_setting('timezone'), current_setting('geqo') FROM {shard} LIMIT 1"
     for shard in ("books WHERE branch = 'west'", "books WHERE branch = 'north'", "books WHERE branch = 'downtown'")
 ]
+WEST, NORTH = (
+    f"SELECT current_setting('work_mem'), current_setting('geqo') FROM books WHERE branch = '{branch}' LIMIT 1"
+    for branch in ("west", "north")
+)
 CLIENTS = 100
 TURNS = 4
 
@@ -71,6 +75,40 @@ TURNS = 4
         ["SET NAMES 'UTF8'", "SET client_encoding TO UTF8", "SHOW client_encoding", "SHOW nonsense"],
         ["SET my.custom = 'x'", "SHOW my.custom", "RESET my.custom", "SHOW my.custom"],
         ["/* a */ SET work_mem = '2MB'", "-- b\nRESET work_mem"],
+        ["BEGIN", WEST, "SET LOCAL work_mem = '3MB'", "RESET ALL", WEST, NORTH, "COMMIT", WEST, NORTH],
+        ["BEGIN", WEST, "SET LOCAL work_mem = '3MB'", "RESET work_mem", WEST, NORTH, "COMMIT", WEST, NORTH],
+        ["BEGIN", "SET LOCAL work_mem = '3MB'", "SET work_mem = '5MB'", WEST, NORTH, "COMMIT", WEST, NORTH],
+        ["BEGIN", WEST, "SET LOCAL work_mem = '3MB'", "SET work_mem = '5MB'", NORTH, "ROLLBACK", WEST, NORTH],
+        ["SET geqo = off", "BEGIN", "SET LOCAL geqo = on", "SET geqo TO DEFAULT", WEST, NORTH, "COMMIT", WEST, NORTH],
+        ["SET geqo = off", "BEGIN", WEST, "SET work_mem = '3MB'", "RESET ALL", WEST, NORTH, "ROLLBACK", WEST, NORTH],
+        [
+            "BEGIN",
+            "SET LOCAL work_mem = '3MB'",
+            "SAVEPOINT a",
+            "SET work_mem = '5MB'",
+            WEST,
+            "ROLLBACK TO a",
+            WEST,
+            NORTH,
+            "SET work_mem = '6MB'",
+            "COMMIT",
+            WEST,
+            NORTH,
+        ],
+        ["BEGIN", "SET LOCAL work_mem = '3MB'", "SELECT set_config('work_mem', '5MB', false)", WEST, NORTH, "COMMIT"],
+        ["SET LOCAL work_mem = '3MB'; SET work_mem = '6MB'; SHOW work_mem", WEST, NORTH],
+        [
+            "BEGIN",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            WEST,
+            "SHOW transaction_read_only",
+            NORTH,
+            "COMMIT",
+            "SHOW transaction_read_only",
+        ],
+        ["BEGIN", "SET TRANSACTION READ ONLY", "COMMIT AND CHAIN", "SHOW transaction_read_only", WEST, "COMMIT"],
+        ["BEGIN", "SAVEPOINT a", "SET TRANSACTION READ ONLY", "ROLLBACK TO a", "SHOW transaction_read_only", "COMMIT"],
+        ["SELECT 1; SET TRANSACTION READ ONLY; BEGIN", "SHOW transaction_read_only", WEST, "COMMIT"],
         ["/* a /* b */ c */ SET work_mem = '2MB'", "/* a /* b */ c */RESET work_mem", "SET TIME ZONE DEFAULT -- d"],
         [
             f"{COMMENTS} SET work_mem = '2MB'",
