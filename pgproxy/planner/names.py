@@ -162,4 +162,4 @@ def _is_known(node: object) -> bool:
     return isinstance(node, (*_FIGURES, *_SURELY_NAMELESS))
 
 
-_SURELY_NAMELESS = (ast.A_Const, ast.BoolExpr, ast.NullTest, ast.BooleanTest, ast.ParamRef)
+_SURELY_NAMELESS = (ast.A_Const, ast.BoolExpr, ast.NullTest, ast.BooleanTest, ast.ParamRef, ast.JsonIsPredicate)
