@@ -7,7 +7,7 @@ from typing import Any
 
 from pglast import ast, enums
 
-from pgproxy.planner.tree import names_of
+from pgproxy.planner.tree import items_of, names_of
 
 _NAMELESS = "?column?"
 _Figured = tuple[str | None, int]
@@ -82,6 +82,46 @@ def _value_function(node: ast.SQLValueFunction) -> _Figured:
     return (None, 0) if node.op is None else (_VALUE_FUNCTIONS[node.op], 2)
 
 
+def _sub_query(node: ast.SubLink) -> _Figured:
+    """A sub-query that gives a value passes the name of its column on."""
+    if node.subLinkType == enums.SubLinkType.EXPR_SUBLINK:
+        target = _only_target(node.subselect)
+        return (output_name(target) if isinstance(target, ast.ResTarget) else target), 2
+    return _SUB_QUERIES.get(node.subLinkType or 0, (None, 0))
+
+
+_SUB_QUERIES: dict[int, _Figured] = {
+    enums.SubLinkType.EXISTS_SUBLINK: ("exists", 2),
+    enums.SubLinkType.ARRAY_SUBLINK: ("array", 2),
+}
+
+
+def _only_target(select: object) -> ast.ResTarget | str | None:
+    """The column that names a query's first one: its item in the first SELECT of a UNION, or its name. None: a star."""
+    while isinstance(select, ast.SelectStmt) and isinstance(select.larg, ast.SelectStmt):
+        select = select.larg
+    if not isinstance(select, ast.SelectStmt):
+        return None
+    if select.valuesLists:
+        return "column1"
+    target = next(iter(items_of(select.targetList)), None)
+    is_star = isinstance(target, ast.ResTarget) and _is_star(target.val)
+    return target if isinstance(target, ast.ResTarget) and not is_star else None
+
+
+def _is_star(node: object) -> bool:
+    return isinstance(node, ast.ColumnRef | ast.A_Indirection) and any(
+        isinstance(part, ast.A_Star)
+        for part in items_of(node.fields if isinstance(node, ast.ColumnRef) else node.indirection)
+    )
+
+
+_JSON_FUNCTIONS: dict[int, str] = {
+    enums.JsonExprOp.JSON_EXISTS_OP: "json_exists",
+    enums.JsonExprOp.JSON_QUERY_OP: "json_query",
+    enums.JsonExprOp.JSON_VALUE_OP: "json_value",
+}
+
 _FIGURES: dict[type, Callable[[Any], _Figured]] = {
     ast.ColumnRef: _column,
     ast.A_Indirection: _indirection,
@@ -95,11 +135,19 @@ _FIGURES: dict[type, Callable[[Any], _Figured]] = {
     ast.CoalesceExpr: lambda _: ("coalesce", 2),
     ast.MinMaxExpr: _extreme,
     ast.SQLValueFunction: _value_function,
+    ast.SubLink: _sub_query,
+    ast.JsonFuncExpr: lambda node: (_JSON_FUNCTIONS.get(node.op), 2),
+    ast.JsonObjectConstructor: lambda _: ("json_object", 2),
+    ast.JsonArrayConstructor: lambda _: ("json_array", 2),
+    ast.JsonArrayQueryConstructor: lambda _: ("json_array", 2),
+    ast.JsonScalarExpr: lambda _: ("json_scalar", 2),
+    ast.JsonSerializeExpr: lambda _: ("json_serialize", 2),
+    ast.JsonParseExpr: lambda _: ("json", 2),
 }
 
 
 def names_surely(target: ast.ResTarget) -> bool:
-    """Whether `output_name` knows the rule for this expression (not for SQL/XML, SQL/JSON and subqueries)."""
+    """Whether `output_name` knows the rule for this expression (not for SQL/XML and a sub-query's star)."""
     return target.name is not None or _is_known(target.val)
 
 
@@ -108,7 +156,10 @@ def _is_known(node: object) -> bool:
         return _is_known(node.arg)
     if isinstance(node, ast.CaseExpr):
         return node.defresult is None or _is_known(node.defresult)
+    if isinstance(node, ast.SubLink) and node.subLinkType == enums.SubLinkType.EXPR_SUBLINK:
+        target = _only_target(node.subselect)
+        return names_surely(target) if isinstance(target, ast.ResTarget) else target is not None
     return isinstance(node, (*_FIGURES, *_SURELY_NAMELESS))
 
 
-_SURELY_NAMELESS = (ast.A_Const, ast.BoolExpr, ast.NullTest, ast.BooleanTest, ast.ParamRef)
+_SURELY_NAMELESS = (ast.A_Const, ast.BoolExpr, ast.NullTest, ast.BooleanTest, ast.ParamRef, ast.JsonIsPredicate)

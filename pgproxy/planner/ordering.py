@@ -69,6 +69,11 @@ def output_sorted_by(scope: Scope, node: ast.Node, outputs: Sequence[Output], *,
         if len({repr(scope.fingerprint(outputs[index].node)) for index in named}) > 1:
             # PostgreSQL would look whether they are equal after all, as `price` and `price::numeric` are.
             raise Refused(f'ORDER BY "{name[0]}" is ambiguous', "Give the output columns different names.")
+        if not all(output.surely_named for output in outputs):
+            raise Refused(
+                f'ORDER BY "{name[0]}" may mean an output column whose name is not known',
+                "Give the output columns names with AS.",
+            )
         if named:
             return named[0]
     return equal_output(scope, node, outputs, must_match=must_match)

@@ -62,7 +62,7 @@ def _is_star(node: object) -> bool:
 def _star_columns(scope: Scope, star: object) -> Iterator[Output]:
     assert isinstance(star, ast.ColumnRef)
     qualifier = names_of(star.fields)
-    if qualifier not in scope.qualifiers and not (scope.lone and not qualifier):
+    if qualifier not in scope.qualifiers and not (_alone_in_from(scope) and not qualifier):
         raise Refused(
             "* over a join together with ORDER BY or DISTINCT is not supported across shards",
             "Name the columns, or pin the shard key to one value.",
@@ -70,6 +70,12 @@ def _star_columns(scope: Scope, star: object) -> Iterator[Output]:
     for name in scope.context.table_facts(scope.table).columns:
         fields = (ast.String(sval=scope.relation), ast.String(sval=name))
         yield Output(ast.ColumnRef(fields=fields), name, None)
+
+
+def _alone_in_from(scope: Scope) -> bool:
+    """Whether a bare * stands for the logical table's columns: other tables are named in sub-queries at most."""
+    from_items = items_of(scope.select.fromClause)
+    return len(from_items) == 1 and isinstance(from_items[0], ast.RangeVar)
 
 
 def _column_sql(output: Output) -> str:

@@ -74,6 +74,13 @@ def test_statements_fetched_and_prepared(sides: Sides) -> None:
         found.append(await connection.fetchrow("SELECT * FROM books WHERE branch = $1", "nowhere"))
         sql = "SELECT isbn FROM books WHERE branch = ANY($1) AND price < $2 ORDER BY 1"
         found.append(rows(await connection.fetch(sql, ["west", "north"], Decimal(10))))
+        found.append(rows(await connection.fetch(sql, [], Decimal(10))))
+        sql = (
+            "SELECT genre, count(*) * $3 AS n FROM books GROUP BY 1 HAVING sum(price) > $1 AND count(*) > $2 ORDER BY 1"
+        )
+        statement = await connection.prepare(sql)
+        found += [statement.get_parameters(), statement.get_attributes()]
+        found += [rows(await statement.fetch(Decimal("10.5"), least, 2)) for least in (0, 5, 1000)]
         return found
 
     alike(sides, program)

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connections, models, transaction
 from django.db.models import Avg, Count, F, Max, Q, Sum
+from django.db.models.functions import TruncYear
 
 from tests.clients.fix_secure import READER, SECRET
 from tests.clients.sides import Side, Sides
@@ -98,6 +99,20 @@ def test_queries(alike: Callable[[Program], Any]) -> None:
             books.filter(Q(genre="Classic") | Q(genre__isnull=True)).exclude(checked_out=True).count(),
             books.aggregate(Sum("price"), Avg("price"), Max("updated_at")),
             list(books.values("genre").annotate(n=Count("*"), total=Sum("price")).order_by("genre")),
+            list(
+                books.filter(price__gt=1)
+                .values("genre")
+                .annotate(n=Count("*"), most=Max("price"))
+                .filter(n__gt=1, most__lt=Decimal(1000))
+                .order_by("-n", "genre")[:3]
+            ),
+            list(
+                patrons.annotate(year=TruncYear("joined"))
+                .values("year")
+                .annotate(n=Count("*"))
+                .filter(n__gte=2)
+                .order_by("year")
+            ),
             list(books.values_list("branch", flat=True).distinct().order_by("branch")),
             books.get(pk=("west", ISBN)).book_name,
             patrons.get(patron_id=1005).joined,

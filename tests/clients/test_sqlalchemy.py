@@ -18,6 +18,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     exc,
+    false,
     func,
     insert,
     inspect,
@@ -112,6 +113,13 @@ def test_core(alike: Any) -> None:
             select(patrons.c.name).where(patrons.c.joined < date(2020, 1, 1)).order_by(patrons.c.name),
             select(books.c.book_name).where(books.c.branch == "nowhere"),
             select(books.c.genre).distinct().order_by(books.c.genre.nulls_last()),
+            select(books.c.genre, func.count() * 2, func.coalesce(func.max(books.c.price), 0))
+            .group_by(books.c.genre)
+            .having(func.sum(books.c.price) >= Decimal("10.5"), func.count() < 1000)
+            .order_by(func.count() % 5, books.c.genre)
+            .limit(4),
+            select(books.c.isbn).where(books.c.branch.in_([])),
+            select(func.count()).select_from(books).where(books.c.genre.in_([]) | books.c.genre.not_in([])),
         ):
             rows = connection.execute(statement).all()
             found += [len(rows), *map(tuple, rows)]
@@ -160,6 +168,8 @@ def test_writes_and_savepoints(alike: Any) -> None:
         found.append(connection.scalar(select(func.sum(books.c.price)).where(mine)))
         connection.commit()
         found.append(connection.execute(delete(books).where(mine)).rowcount)
+        found.append(connection.execute(delete(books).where(books.c.genre.in_([]))).rowcount)
+        found.append(connection.execute(delete(books).where(false())).rowcount)
         connection.rollback()
         found.append(connection.execute(delete(books).where(mine)).rowcount)
         connection.commit()

@@ -335,6 +335,11 @@ class Generator:
         if numbers:
             column = self.dice.choice(numbers)
             forms += [f"max({column}) > 1", f"sum({column}) IS NOT NULL", f"min({column}) < max({column})"]
+            forms += [f"avg({column}) < 3 AND count(*) > 1", f"coalesce(sum({column}), 0) = 0 OR count(*) = 2"]
+        field = self.dice.choice([field for field in subject.fields if field.extremes])
+        one, other = self.dice.choice(field.literals), self.dice.choice(field.literals)
+        column = prefix + field.name
+        forms += [f"max({column}) > {one}", f"min({column}) < {one} OR max({column}) = {other}"]
         return self.dice.choice(forms)
 
     def grouped(self, shape: str) -> Select:

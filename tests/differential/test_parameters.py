@@ -79,6 +79,10 @@ CASES: list[tuple[str, tuple[str | None, ...]]] = [
     ),
     ("SELECT sum(price * $1), count(*) FILTER (WHERE price > $2) + $3 FROM books", ("2", "7", "1")),
     ("SELECT isbn, count(*) FROM books GROUP BY isbn HAVING count(*) >= $1 ORDER BY isbn", ("1",)),
+    (
+        "SELECT isbn, branch, generate_series(1, 20) AS g, count(*) * $1 FROM books GROUP BY 1, 2, 3 HAVING count(*) >= $2 ORDER BY 1, 2, 3",
+        ("2", "1"),
+    ),
     ("SELECT genre FROM books GROUP BY genre HAVING 10 / (count(*) - $1) > $2", ("0", "0")),
     ("SELECT count(*) FROM books WHERE branch = ANY ($1)", ("{}",)),
     ("SELECT isbn FROM books WHERE branch = ANY ($1) ORDER BY isbn", ("{}",)),

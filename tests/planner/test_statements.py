@@ -36,11 +36,17 @@ def control(action: TransactionAction, **more: Any) -> tuple[TransactionAction, 
     ("sql", "expected"),
     [
         ("begin", control(A.BEGIN)),
-        ("START TRANSACTION READ ONLY", control(A.BEGIN, read_only=True)),
-        ("begin isolation level repeatable read", control(A.BEGIN, isolation="repeatable read")),
+        (
+            "START TRANSACTION READ ONLY",
+            control(A.BEGIN, read_only=True, modes="READ ONLY", begins_with="START TRANSACTION"),
+        ),
+        (
+            "begin isolation level repeatable read",
+            control(A.BEGIN, isolation="repeatable read", modes="ISOLATION LEVEL repeatable read"),
+        ),
         (
             "begin transaction isolation level serializable, read only",
-            control(A.BEGIN, isolation="serializable", read_only=True),
+            control(A.BEGIN, isolation="serializable", read_only=True, modes="ISOLATION LEVEL serializable, READ ONLY"),
         ),
         ("commit", control(A.COMMIT)),
         ("end", control(A.COMMIT)),
@@ -96,7 +102,7 @@ def test_transactions(planner: Planner, sql: str, expected: tuple[TransactionAct
 )
 def test_settings(planner: Planner, sql: str, name: str | None, scope: SettingScope, reset: bool) -> None:
     for _ in range(2):
-        assert planner.plan(sql).plan == SetSetting(name, sql, scope, reset)
+        assert planner.plan(sql).plan == SetSetting(name, sql, scope, reset, sql.split()[0].upper())
 
 
 @pytest.mark.parametrize(
