@@ -200,3 +200,29 @@ EXPLAIN SELECT 1
 SELECT * FROM nulls WHERE k = 1 FOR SHARE OF nulls
 SELECT * FROM nulls n WHERE n.k = 1 FOR NO KEY UPDATE OF n NOWAIT
 SELECT * FROM nulls n WHERE n.k = 1 FOR UPDATE OF nulls
+# More forms of writes
+INSERT INTO samples (id, word) VALUES ('700010', 'a'), (700010::int8, 'b') ON CONFLICT (id) DO NOTHING RETURNING id, word
+INSERT INTO samples AS s (id, small) VALUES (700010, 1) ON CONFLICT (id) DO UPDATE SET small = coalesce(s.small, 0) + excluded.small RETURNING s.id, s.small
+INSERT INTO samples AS s (id, small) VALUES (700010, 1) ON CONFLICT (id) DO UPDATE SET small = s.small + 1 WHERE s.small > 0 RETURNING small, (xmax <> 0) IS NULL
+INSERT INTO samples (id, small) VALUES (('700010'::int8), ('1'::int2)) ON CONFLICT DO NOTHING
+UPDATE samples SET small = (SELECT max(n) FROM branches), word = upper(word) || '!' WHERE id = ('700010'::int8) RETURNING id, small, word
+UPDATE samples SET small = small + b.n FROM branches b WHERE b.branch = word AND id = 700010
+UPDATE samples SET day = '2020-02-30' WHERE id = 700010
+UPDATE samples SET day = '2020-02-28', stamp = day WHERE id = 700010 RETURNING day, stamp
+UPDATE samples SET (day, stamp) = (SELECT '2020-01-01'::date, '2020-01-01'::timestamp) WHERE id = 700010 RETURNING day, stamp
+UPDATE samples SET small = 1 WHERE id = 700010 AND id = 700011
+UPDATE samples SET small = 1 WHERE id IN (SELECT 700010 WHERE false)
+! UPDATE samples SET small = 1 WHERE id IN (SELECT 700010)
+DELETE FROM samples WHERE id = 700010 AND word IN (SELECT branch FROM branches WHERE 1 = 0)
+DELETE FROM samples WHERE (id, word) IN ((700010, 'A!'), (700010, 'x'), (700010, NULL)) RETURNING word
+DELETE FROM samples WHERE id = ANY (ARRAY[700010]) AND EXISTS (SELECT 1 FROM branches) RETURNING word
+DELETE FROM samples WHERE id IS NOT DISTINCT FROM 700010
+! DELETE FROM samples WHERE id BETWEEN 5 AND 4
+DELETE FROM samples WHERE id = NULL OR id IN (NULL, NULL)
+DELETE FROM samples s USING branches b WHERE s.id = 700010 AND b.n > 0 RETURNING s.id, b.n
+DELETE FROM readings WHERE id BETWEEN 700010 AND 700009
+DELETE FROM readings WHERE id > 700010 AND id < 700012 RETURNING *
+UPDATE readings SET small = 0 WHERE id >= 700010 AND word = 'nobody' RETURNING *
+WITH x AS (SELECT n FROM branches) UPDATE samples SET small = x.n FROM x WHERE samples.id = 700010 RETURNING samples.id
+! WITH x AS (DELETE FROM samples WHERE id = 700010 RETURNING *) SELECT * FROM x
+SELECT count(*) FROM samples
