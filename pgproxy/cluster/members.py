@@ -20,15 +20,17 @@ from pgproxy.shardmap.model import ClusterSettings, Node
 
 log = logging.getLogger(__name__)
 
-# A primary's timeline is that of the file it writes to: the control file tells it only after a checkpoint.
+# A primary's timeline is that of the file it writes to, a standby's that of what it receives: the control file tells it
+# only after a checkpoint. (What a standby receives is told to members of pg_read_all_stats, and null to others.)
 _ASK_ROLE: LiteralString = """
     SELECT recovery.on_, c.timeline, s.system_identifier, pg_catalog.pg_wal_lsn_diff(c.lsn, '0/0')
     FROM (SELECT pg_catalog.pg_is_in_recovery() AS on_) AS recovery
     CROSS JOIN pg_catalog.pg_control_system() AS s
     CROSS JOIN LATERAL (
         SELECT CASE WHEN recovery.on_
-            THEN (SELECT greatest(p.timeline_id, r.min_recovery_end_timeline)
-                  FROM pg_catalog.pg_control_checkpoint() AS p, pg_catalog.pg_control_recovery() AS r)
+            THEN (SELECT greatest(p.timeline_id, r.min_recovery_end_timeline, w.received_tli)
+                  FROM pg_catalog.pg_control_checkpoint() AS p CROSS JOIN pg_catalog.pg_control_recovery() AS r
+                  LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true)
             ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int
             END AS timeline,
             CASE WHEN recovery.on_ THEN coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0')

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgproxy.demo.nodes import EmbeddedNode
-from pgproxy.shardmap.model import HeartbeatSettings
+from loadtest.tcp_relay import TcpRelay
+from pgproxy.demo.nodes import EmbeddedNode, free_port
+from pgproxy.shardmap.model import HeartbeatSettings, ShardMap
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.fix_replicas import NODE, QUICK, ReplicatedCluster, follow, node_rows, replicated_cluster, until
 
@@ -144,6 +146,39 @@ def test_a_promotion_beside_a_living_primary_ends_what_runs_there(
         assert "has another primary now" in str(refused(client))
         client.execute("ROLLBACK")
         assert port_of(client, WRITE) == standby.port
+
+
+def test_an_old_primary_that_insists_is_cut_off(tmp_path: Path) -> None:
+    """The new one cannot be reached, but a standby follows it: what the old one still took would be lost."""
+    with replicated_cluster(2) as replicated:
+        old, new, third = replicated.members
+        with TcpRelay(new.port, free_port()) as relay:
+            change = replicated.shard_map("primary", 60.0)
+
+            def by_relay(found: ShardMap) -> ShardMap:
+                found = change(found)
+                node = replace(found.nodes[NODE], replicas=(f"127.0.0.1:{relay.port}", f"127.0.0.1:{third.port}"))
+                return replace(found, nodes={**found.nodes, NODE: node})
+
+            with (
+                running_proxy(replicated.cluster, tmp_path, by_relay, heartbeat=QUICK) as proxy,
+                proxy.connect() as client,
+            ):
+                client.execute("BEGIN")
+                assert port_of(client, WRITE) == old.port
+                relay.kill()
+                third.stop()
+                replicated.promote(new)
+                follow(third, new)
+                third.start()
+                until(lambda: "only an old primary answers" in proxy.log_text())
+                with pytest.raises(psycopg.OperationalError):
+                    client.execute("COMMIT")
+                refused(client)
+                assert replicated.ask(old, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == 0
+                relay.heal()
+                until(lambda: state(proxy) == "up")
+                assert port_of(client, WRITE) == new.port
 
 
 SIMPLE, EXTENDED = psycopg.ClientCursor, psycopg.Cursor
