@@ -19,7 +19,9 @@ from pgproxy.session.owed import Owing
 from pgproxy.session.portals import Portal, Prepared
 from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
+from pgproxy.wire.extended import no_data
 from pgproxy.wire.messages import command_complete
+from pgproxy.wire.rows import row_description
 
 # What is skipped is not looked at again: that a comment may end at each */ would take time exponential in their number.
 _FIRST_WORD = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+(\w+)", re.DOTALL)
@@ -122,6 +124,12 @@ class ClientPortals:
         bound = BoundStatement("", types, bind.parameter_formats, bind.values, bind.result_formats)
         portal.done = True
         return await self._cursors.open(planned, BoundCall(bound, None, None, self._client.send))
+
+    async def describe_cursor(self, name: str) -> None:
+        await self._owing.settle()
+        columns = await self._cursors.columns(name)
+        self._transactions.check_alive()
+        self._client.send(no_data() if columns is None else row_description(columns))
 
     def add(self, name: str, portal: Portal) -> None:
         """In the place of the unnamed one, if it is that. Raises 53400."""

@@ -31,7 +31,6 @@ from pgproxy.session.statements import Statements
 from pgproxy.session.transactions import Transactions
 from pgproxy.wire import extended as wire
 from pgproxy.wire.messages import SYNC
-from pgproxy.wire.rows import row_description
 from pgproxy.wire.sequences import BoundSequence
 
 MOST_STATEMENTS = 10_000  # of one client
@@ -314,7 +313,7 @@ class Extended:
     async def describe(self, payload: bytes) -> None:
         message = wire.parse_describe(payload)
         if message.kind == wire.PORTAL and message.name in self._cursors.cursors:
-            await self._describe_cursor(message.name)
+            await self._open.describe_cursor(message.name)
             return
         described = self._open.get(message.name) if message.kind == wire.PORTAL else self._statement(message.name)
         if isinstance(described, Prepared):
@@ -441,12 +440,6 @@ class Extended:
                 raise
             call.renew()
             await self._runner.run(planned, call)
-
-    async def _describe_cursor(self, name: str) -> None:
-        await self._owing.settle()
-        columns = await self._cursors.columns(name)
-        self._transactions.check_alive()
-        self._client.send(wire.no_data() if columns is None else row_description(columns))
 
     async def _run_here(self, portal: Portal, replies: bytes, max_rows: int, *, describe: bool) -> None:
         """A statement that the proxy answers itself."""
