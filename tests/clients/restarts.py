@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.clients.sides import Side
 from tests.fix_nodes import LibraryCluster
-from tests.fix_proxy import RunningProxy, _await_answer, _end
+from tests.fix_proxy import RunningProxy, await_answer, end, serve
 
 BRANCHES = ("downtown", "west", "north")  # one of each node, in the nodes' order
 DEAD = "west-library"
@@ -32,21 +30,15 @@ class RestartedProxy:
 
     def restart(self) -> None:
         """As an operator does: SIGTERM, and another one when it has ended."""
-        _end(self.processes[-1] if self.processes else self.first.process)
+        end(self.processes[-1] if self.processes else self.first.process)
         with self.first.log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pgproxy", "serve", "--config", str(self.first.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=Path(__file__).parents[2],
-            )
+            process = serve(self.first.config, output)
         self.processes.append(process)
-        _await_answer(process, self.first.conninfo, self.first.log)
+        await_answer(process, self.first.conninfo, self.first.log)
 
     def close(self) -> None:
         for process in self.processes:
-            _end(process)
+            end(process)
 
 
 def live_through(proxy: RestartedProxy, ask: Ask) -> None:

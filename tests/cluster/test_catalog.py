@@ -24,7 +24,7 @@ from pgproxy.shardmap.model import (
     ShardMap,
     Table,
 )
-from tests.fix_nodes import LibraryCluster, node_directory, running_cluster
+from tests.fix_nodes import LibraryCluster, running_cluster, running_node
 
 DOWNTOWN, WEST, NORTH = "downtown-library", "west-library", "north-library"
 
@@ -312,13 +312,8 @@ async def test_bytewise_collations(provider: str | None, collate: str | None, de
 
 @pytest.fixture(scope="module")
 def lone_node() -> Iterator[EmbeddedNode]:
-    with node_directory() as directory:
-        node = EmbeddedNode("lone", directory / "lone")
-        node.start()
-        try:
-            yield node
-        finally:
-            node.stop()
+    with running_node("lone") as node:
+        yield node
 
 
 def single_map(node: EmbeddedNode) -> ShardMap:
