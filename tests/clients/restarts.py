@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
 
 from tests.clients.sides import Side
 from tests.fix_nodes import LibraryCluster
-from tests.fix_proxy import RunningProxy, await_answer, end, serve
+from tests.fix_proxy import RunningProxy, await_answer, end, running_proxy, serve
 
 BRANCHES = ("downtown", "west", "north")  # one of each node, in the nodes' order
 DEAD = "west-library"
@@ -54,3 +57,14 @@ def live_through(proxy: RestartedProxy, ask: Ask) -> None:
     for at, word in enumerate(while_down):  # those of several pools, one after the other
         assert (word == "ok") is (BRANCHES[at % 3] != "west"), while_down
     assert set(ask("up")) == {"ok"}
+
+
+@pytest.fixture
+def restarted_proxy(library_cluster: LibraryCluster, tmp_path: Path) -> Iterator[RestartedProxy]:
+    """A proxy of one's own. Whoever kills a node starts it again."""
+    with running_proxy(library_cluster, tmp_path) as running:
+        proxy = RestartedProxy(running, library_cluster)
+        try:
+            yield proxy
+        finally:
+            proxy.close()
