@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fix_system_nodes",
     "tests.session.fix_authentication",
     "tests.clients.fix_secure",
+    "tests.clients.restarts",
     "tests.differential.fix_sides",
     "tests.fix_copy",
 ]

@@ -13,7 +13,7 @@ from loadtest.tcp_relay import TcpRelay
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import EmbeddedNode
 from pgproxy.shardmap.model import ShardMap
-from tests.fix_nodes import node_directory
+from tests.fix_nodes import running_node
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,9 @@ class GatewayCluster:
 
 @pytest.fixture(scope="session")
 def gateway_server() -> Iterator[EmbeddedNode]:
-    with node_directory() as directory:
-        server = EmbeddedNode("server", directory / "server")
-        server.start()
-        try:
-            load_gateway_server(server)
-            yield server
-        finally:
-            server.stop()
+    with running_node("server") as server:
+        load_gateway_server(server)
+        yield server
 
 
 @pytest.fixture

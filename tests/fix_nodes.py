@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,16 +83,23 @@ def own_cluster() -> Iterator[LibraryCluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
-def reference_pg() -> Iterator[ReferencePostgres]:
+@contextmanager
+def running_node(name: str, settings: Mapping[str, str] | None = None) -> Iterator[EmbeddedNode]:
+    """An empty server."""
     with node_directory() as directory:
-        node = EmbeddedNode("reference", directory / "reference")
+        node = EmbeddedNode(name, directory / name, settings=dict(settings or {}))
         node.start()
         try:
-            _load_whole(node)
-            yield ReferencePostgres(node.host, node.port, node.conninfo(DATABASE))
+            yield node
         finally:
             node.stop()
+
+
+@pytest.fixture(scope="session")
+def reference_pg() -> Iterator[ReferencePostgres]:
+    with running_node("reference") as node:
+        _load_whole(node)
+        yield ReferencePostgres(node.host, node.port, node.conninfo(DATABASE))
 
 
 def _load_whole(node: EmbeddedNode) -> None:

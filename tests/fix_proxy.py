@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import psycopg
 import pytest
@@ -68,19 +68,24 @@ def running_proxy(
     shard_map = change(replace(cluster.shard_map(port), http=http))
     config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pgproxy", "serve", "--config", str(config), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=Path(__file__).parent.parent,
-        )
+        process = serve(config, output, *arguments)
     try:
         conninfo = f"host={HOST} port={port} user={SUPERUSER} dbname={DATABASE}"
-        _await_answer(process, conninfo, log)
+        await_answer(process, conninfo, log)
         yield RunningProxy(HOST, port, conninfo, log, config, process)
     finally:
-        _end(process)
+        end(process)
+
+
+def serve(config: Path, output: IO[bytes], *options: str) -> subprocess.Popen[bytes]:
+    """As an operator starts it; what it logs goes to `output`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pgproxy", "serve", "--config", str(config), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd=Path(__file__).parent.parent,
+    )
 
 
 @pytest.fixture
@@ -96,7 +101,7 @@ def shared_proxy(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempP
         yield running
 
 
-def _await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) -> None:
+def await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
@@ -110,7 +115,7 @@ def _await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) ->
         time.sleep(0.05)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM as an operator would; a proxy that does not end is killed and the test fails."""
     if process.poll() is not None:
         return

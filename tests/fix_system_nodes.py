@@ -104,6 +104,20 @@ def secure_standby(primary: SystemNode, name: str, pair: Pair, ca: str) -> Itera
         shutil.rmtree(standby.directory, ignore_errors=True)
 
 
+@contextmanager
+def running_system_node(name: str) -> Iterator[EmbeddedNode]:
+    """The system's PostgreSQL, empty and without TLS."""
+    with node_directory() as directory:
+        node = SystemNode(name, directory / name)
+        nodes._ensure_system_user()
+        nodes._own(node.directory)
+        node.start()
+        try:
+            yield node
+        finally:
+            node.stop()
+
+
 @dataclass(frozen=True)
 class SecureCluster(LibraryCluster):
     """The library on nodes with TLS. The proxy's user is `librarian`, with the password `secret`."""

@@ -26,23 +26,20 @@ from pgproxy.shardmap.model import HttpSettings
 from pgproxy.shardmap.write import to_toml
 from tests.activity import await_nothing_open, await_running, until
 from tests.fix_nodes import LibraryCluster
-from tests.fix_proxy import RunningProxy, running_proxy
+from tests.fix_proxy import RunningProxy, end, running_proxy, serve
 
 ROOT = Path(__file__).parent.parent
 COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 SLEEP = "SELECT pg_sleep(30) FROM books WHERE branch = 'west' LIMIT 1"
 TOOK_OVER = "took the port over from process"
-END_S = 40.0
+PATIENCE_S = 40.0
 
 
 def start(proxy: RunningProxy, name: str, config: Path | None = None) -> tuple[subprocess.Popen[bytes], Path]:
     """Another process for the same address, and its log."""
     log = proxy.log.parent / f"{name}.log"
-    command = [sys.executable, "-m", "pgproxy", "serve", "--take-over", "--config", str(config or proxy.config)]
     with log.open("wb") as output:
-        return subprocess.Popen(
-            [*command, "--port", str(proxy.port)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT
-        ), log
+        return serve(config or proxy.config, output, "--take-over", "--port", str(proxy.port)), log
 
 
 @contextmanager
@@ -55,16 +52,6 @@ def successor(proxy: RunningProxy, name: str = "successor") -> Iterator[tuple[su
         yield process, log
     finally:
         end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        pytest.fail("it does not end")
 
 
 class Users:
@@ -90,7 +77,7 @@ class Users:
     def await_more(self, each: int = 3) -> None:
         """Until every user has done so many statements more, or something has failed."""
         before = Counter(self.statements)
-        deadline = time.monotonic() + END_S
+        deadline = time.monotonic() + PATIENCE_S
         while any(self.statements[at] < before[at] + each for at in range(len(self._threads))):
             assert self.failures == []
             assert time.monotonic() < deadline, "everyone goes on"
@@ -130,7 +117,7 @@ def test_nothing_fails_under_load(library_cluster: LibraryCluster, tmp_path: Pat
                 users.await_more()
                 users.__exit__()
                 assert users.failures == []
-                assert proxy.process.wait(END_S) == 0
+                assert proxy.process.wait(PATIENCE_S) == 0
         assert "Traceback" not in proxy.log_text() + log.read_text()
     await_nothing_open(library_cluster)
 
@@ -146,7 +133,7 @@ def test_who_is_connected_stays_until_he_leaves(proxy: RunningProxy) -> None:
             with proxy.connect(dbname="pgproxy") as admin:
                 assert "kept" not in str(admin.execute("SHOW CLIENTS").fetchall()), "the new process answers"
             client.close()
-            assert proxy.process.wait(END_S) == 0
+            assert proxy.process.wait(PATIENCE_S) == 0
             assert "1 clients are served until they leave" in proxy.log_text()
 
 
@@ -155,7 +142,7 @@ def test_the_second_sigterm_ends_who_is_idle(proxy: RunningProxy) -> None:
         proxy.process.send_signal(signal.SIGTERM)
         assert client.execute(COUNT_WEST).fetchone() == (24,)
         proxy.process.send_signal(signal.SIGTERM)
-        assert proxy.process.wait(END_S) == 0
+        assert proxy.process.wait(PATIENCE_S) == 0
         with pytest.raises(psycopg.errors.AdminShutdown):
             client.execute(COUNT_WEST)
         proxy.connect().close()
@@ -165,7 +152,7 @@ def test_the_http_side_changes_hands(library_cluster: LibraryCluster, tmp_path: 
     http = HttpSettings(port=free_port())
     with running_proxy(library_cluster, tmp_path, http=http) as proxy, proxy.connect(), successor(proxy) as (_, log):
         until(lambda: f"HTTP on http://127.0.0.1:{http.port}/" in log.read_text(), "it has the port")
-        with urllib.request.urlopen(f"http://127.0.0.1:{http.port}/ready", timeout=END_S) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http.port}/ready", timeout=PATIENCE_S) as response:
             assert response.status == 200
         assert proxy.process.poll() is None
 
@@ -176,7 +163,7 @@ def test_the_grace_time(library_cluster: LibraryCluster, tmp_path: Path) -> None
         proxy.connect() as client,
         successor(proxy),
     ):
-        assert proxy.process.wait(END_S) == 0
+        assert proxy.process.wait(PATIENCE_S) == 0
         with pytest.raises(psycopg.errors.AdminShutdown):
             client.execute(COUNT_WEST)
 
@@ -224,7 +211,7 @@ def test_who_cannot_plan_does_not_take_over(library_cluster: LibraryCluster, pro
     config = proxy.config.with_name("nowhere.toml")
     config.write_text(to_toml(replace(shard_map, nodes=nowhere)), encoding="utf-8")
     process, log = start(proxy, "blind", config)
-    assert process.wait(END_S) == 1
+    assert process.wait(PATIENCE_S) == 1
     assert "cannot take over" in log.read_text()
     with proxy.connect() as client:
         assert client.execute(COUNT_WEST).fetchone() == (24,)
@@ -263,5 +250,5 @@ def test_a_stranger_on_the_name(library_cluster: LibraryCluster, proxy: RunningP
         with peer:
             assert peer.recv(10) == b"h"
             peer.send(b"[]")
-            assert process.wait(END_S) == 1
+            assert process.wait(PATIENCE_S) == 1
     assert "what answers there is no pgproxy of this kind" in log.read_text()

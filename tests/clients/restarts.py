@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.clients.sides import Side
 from tests.fix_nodes import LibraryCluster
-from tests.fix_proxy import RunningProxy, _await_answer, _end
+from tests.fix_proxy import RunningProxy, await_answer, end, running_proxy, serve
 
 BRANCHES = ("downtown", "west", "north")  # one of each node, in the nodes' order
 DEAD = "west-library"
@@ -32,21 +33,15 @@ class RestartedProxy:
 
     def restart(self) -> None:
         """As an operator does: SIGTERM, and another one when it has ended."""
-        _end(self.processes[-1] if self.processes else self.first.process)
+        end(self.processes[-1] if self.processes else self.first.process)
         with self.first.log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pgproxy", "serve", "--config", str(self.first.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=Path(__file__).parents[2],
-            )
+            process = serve(self.first.config, output)
         self.processes.append(process)
-        _await_answer(process, self.first.conninfo, self.first.log)
+        await_answer(process, self.first.conninfo, self.first.log)
 
     def close(self) -> None:
         for process in self.processes:
-            _end(process)
+            end(process)
 
 
 def live_through(proxy: RestartedProxy, ask: Ask) -> None:
@@ -62,3 +57,14 @@ def live_through(proxy: RestartedProxy, ask: Ask) -> None:
     for at, word in enumerate(while_down):  # those of several pools, one after the other
         assert (word == "ok") is (BRANCHES[at % 3] != "west"), while_down
     assert set(ask("up")) == {"ok"}
+
+
+@pytest.fixture
+def restarted_proxy(library_cluster: LibraryCluster, tmp_path: Path) -> Iterator[RestartedProxy]:
+    """A proxy of one's own. Whoever kills a node starts it again."""
+    with running_proxy(library_cluster, tmp_path) as running:
+        proxy = RestartedProxy(running, library_cluster)
+        try:
+            yield proxy
+        finally:
+            proxy.close()

@@ -24,7 +24,8 @@ from pgproxy.shardmap.model import (
     ShardMap,
     Table,
 )
-from tests.fix_nodes import LibraryCluster, node_directory, running_cluster
+from tests.fix_nodes import LibraryCluster, running_cluster, running_node
+from tests.fix_system_nodes import running_system_node
 
 DOWNTOWN, WEST, NORTH = "downtown-library", "west-library", "north-library"
 
@@ -270,20 +271,27 @@ async def test_a_map_without_tables(cluster: LibraryCluster) -> None:
         ("LOCALE_PROVIDER libc LOCALE 'C.utf8'", True),
         ("LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'", True),
         ("LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST' LOCALE 'C'", True),
-        ("LOCALE_PROVIDER icu ICU_LOCALE 'und' LOCALE 'C'", False),
-        ("LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C.UTF-8'", False),
     ],
 )
 async def test_default_collations(lone_node: EmbeddedNode, options: str, bytewise: bool) -> None:
-    with psycopg.connect(lone_node.conninfo(), autocommit=True) as connection:
+    await assert_default_collation(lone_node, options, bytewise=bytewise)
+
+
+@pytest.mark.system_postgres
+@pytest.mark.parametrize("options", ["ICU_LOCALE 'und' LOCALE 'C'", "ICU_LOCALE 'de' LOCALE 'C.UTF-8'"])
+async def test_default_collations_of_icu(options: str) -> None:
+    """PostgreSQL from PyPI has no ICU."""
+    with running_system_node("lone") as node:
+        await assert_default_collation(node, f"LOCALE_PROVIDER icu {options}", bytewise=False)
+
+
+async def assert_default_collation(node: EmbeddedNode, options: str, *, bytewise: bool) -> None:
+    with psycopg.connect(node.conninfo(), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS tried WITH (FORCE)")
-        try:
-            connection.execute(f"CREATE DATABASE tried TEMPLATE template0 ENCODING 'UTF8' {options}".encode())
-        except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported) as absent:
-            pytest.skip(f"this machine lacks the locale: {absent}")
-    with psycopg.connect(lone_node.conninfo("tried"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE tried TEMPLATE template0 ENCODING 'UTF8' {options}".encode())
+    with psycopg.connect(node.conninfo("tried"), autocommit=True) as connection:
         connection.execute('CREATE TABLE t (a text, b text COLLATE "C", c int)')
-    facts = await read_facts(single_map(lone_node))
+    facts = await read_facts(single_map(node))
     assert facts.bytewise_default is bytewise
     columns = facts.tables["t"].columns
     assert [columns[name].bytewise for name in "abc"] == [bytewise, True, True]
@@ -312,13 +320,8 @@ async def test_bytewise_collations(provider: str | None, collate: str | None, de
 
 @pytest.fixture(scope="module")
 def lone_node() -> Iterator[EmbeddedNode]:
-    with node_directory() as directory:
-        node = EmbeddedNode("lone", directory / "lone")
-        node.start()
-        try:
-            yield node
-        finally:
-            node.stop()
+    with running_node("lone") as node:
+        yield node
 
 
 def single_map(node: EmbeddedNode) -> ShardMap:

@@ -21,7 +21,8 @@ SELECT: dict[str, tuple[str, ...]] = {
         "SELECT b.* FROM books b WHERE {b}",
         "SELECT FROM books WHERE {w}",
     ),
-    "`LIMIT`, `OFFSET`, `FETCH FIRST n ROWS ONLY` with constants": (
+    "`LIMIT`, `OFFSET`, `FETCH FIRST n ROWS ONLY` with constants, also cast to an integer type (`('5'::int4)`), and parameters": (
+        "SELECT isbn FROM books WHERE {w} ORDER BY isbn, branch LIMIT ('5'::int4) OFFSET (2::bigint)",
         "SELECT isbn FROM books WHERE {w} ORDER BY isbn, branch LIMIT 3 OFFSET 2",
         "SELECT isbn FROM books WHERE {w} ORDER BY isbn, branch FETCH FIRST 2 ROWS ONLY",
     ),
@@ -51,7 +52,8 @@ SELECT: dict[str, tuple[str, ...]] = {
         "SELECT count(*) FILTER (WHERE checked_out), sum(price) FILTER (WHERE price > 6) FROM books WHERE {w}",
         "SELECT min(DISTINCT price), max(DISTINCT isbn) FROM books WHERE {w}",
     ),
-    "these inside expressions: `count(*) + 1`, `coalesce(sum(x), 0)`, `CASE WHEN count(*) > 1 …`": (
+    "these inside expressions, with parameters too: `count(*) + 1`, `coalesce(sum(x), $1)`, `HAVING count(*) > $2`, `ORDER BY count(*) * $3`": (
+        "SELECT genre FROM books WHERE {w} GROUP BY genre HAVING count(*) > 2 ORDER BY count(*) * 3, genre",
         "SELECT count(*) + 1, coalesce(sum(price), 0) FROM books WHERE {w}",
         "SELECT genre, CASE WHEN count(*) > 1 THEN 'many' END FROM books WHERE {w} GROUP BY genre ORDER BY genre",
     ),
@@ -156,8 +158,13 @@ SELECT_BESIDES = (
     ("SELECT count(*) FROM books WHERE branch IN (SELECT branch FROM branches)", OK),
     ("SELECT (SELECT max(n) FROM branches), isbn FROM books", REFUSED),
     ("SELECT count(*), (SELECT 1 FROM branches LIMIT 1) FROM books", REFUSED),
-    ("SELECT isbn, branch, book_name::date FROM books WHERE false", REFUSED),
+    ("SELECT isbn, branch, book_name::date FROM books WHERE isbn < 0", REFUSED),
     ("SELECT isbn FROM books WHERE updated_at > '2020-01-01'::date", OK),
+    (
+        "PREPARE p AS SELECT genre, coalesce(sum(price), $1) FROM books GROUP BY genre HAVING count(*) > $2 "
+        "ORDER BY count(*) * $3, genre LIMIT $4; EXECUTE p(0, 1, -1, 2); DEALLOCATE p",
+        OK,
+    ),
 )
 
 # How many of three shards are asked.
@@ -196,6 +203,14 @@ SHARDS: dict[str, tuple[tuple[str, int], ...]] = {
     "`a OR b`": (
         ("books WHERE branch = 'west' OR branch = 'north'", 2),
         ("books WHERE branch = 'west' OR price > 1", 3),
+    ),
+    "`false`, `NULL`, `1 = 0`, `1 != 1`; `x IN (SELECT …)` and `EXISTS (SELECT …)` whose own `WHERE` is one of these; `key IN (NULL)`, `key = ANY ('{}')`": tuple(
+        (f"books WHERE {condition}", 1)
+        for condition in (
+            *("false", "NULL", "1 = 0", "1 != 1", "branch IN (NULL)", "branch = ANY ('{}')"),
+            "isbn IN (SELECT n FROM branches WHERE false)",
+            "EXISTS (SELECT 1 FROM branches WHERE 1 = 0)",
+        )
     ),
     "`NOT …`, `<>`, `LIKE`, expressions over the key, operators that are not PostgreSQL's own, an explicit `COLLATE`": (
         ("books WHERE NOT branch = 'west'", 3),
@@ -248,7 +263,9 @@ WRITES: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("UPDATE books SET price = 1", REFUSED),
         ("DELETE FROM patrons WHERE patron_id IN (1, 2, 3, 4, 5)", REFUSED),
     ),
-    "… with a `WHERE` that leaves no shard": (
+    "… with a `WHERE` that leaves no shard, such as `WHERE false` or an empty list": (
+        ("UPDATE books SET price = 1 WHERE false", OK),
+        ("DELETE FROM patrons WHERE patron_id = ANY ('{}')", OK),
         ("UPDATE books SET price = 1 WHERE branch = 'mars'", OK),
         ("DELETE FROM books WHERE branch = 'west' AND branch = 'north'", OK),
     ),

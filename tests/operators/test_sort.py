@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgproxy.errors import NodeFailure, ProxyError, Refused
-from pgproxy.operators.arguments import NO_ARGUMENTS, LiteralRef
+from pgproxy.operators.arguments import LiteralRef
 from pgproxy.operators.sort import Sort, SortOperator
 from pgproxy.operators.values import SortKey
 from tests.operators.fake_source import (
@@ -152,8 +152,3 @@ def test_ready_once_sorted() -> None:
 def test_explain() -> None:
     assert Sort((SortKey(0),)).explain() == "Sort  Key: 1"
     assert Sort((SortKey(0, descending=True, nulls_first=True),), 5).explain() == "Top-N Sort  Key: 1 DESC"
-
-
-def test_step_is_what_opens_the_operator() -> None:
-    opened = Sort((SortKey(0),)).open([FakeSource(N, [])], NO_ARGUMENTS, FakeEnvironment())
-    assert isinstance(opened, SortOperator)

@@ -6,16 +6,7 @@ import pytest
 
 from pgproxy.planner.planner import Planner
 from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
-from pgproxy.shardmap.model import (
-    ClusterSettings,
-    Engine,
-    Method,
-    Node,
-    ProxySettings,
-    Shard,
-    ShardMap,
-    Table,
-)
+from pgproxy.shardmap.model import ClusterSettings, Engine, Method, Node, ProxySettings, Shard, ShardMap, Table
 
 BOOL, INT8, INT4, TEXT, DATE, TIMESTAMPTZ, NUMERIC = 16, 20, 23, 25, 1082, 1184, 1700
 NUMERIC_8_2 = (8 << 16 | 2) + 4

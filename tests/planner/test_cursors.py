@@ -53,7 +53,7 @@ def test_over_a_query_for_one_node(planner: Planner) -> None:
     plan = planner.plan("DECLARE c CURSOR FOR SELECT * FROM t").plan
     assert isinstance(plan, Declare)
     assert isinstance(plan.plan, ToNode)
-    assert plan.plan.node is not None
+    assert plan.plan.node == "downtown-library"
 
 
 @pytest.mark.parametrize(

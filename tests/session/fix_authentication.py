@@ -13,7 +13,7 @@ import pytest
 from pgproxy.demo.nodes import HOST, SUPERUSER, EmbeddedNode
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule, AuthUsers
 from pgproxy.shardmap.model import ShardMap
-from tests.fix_nodes import LibraryCluster, node_directory
+from tests.fix_nodes import LibraryCluster, running_node
 from tests.fix_proxy import RunningProxy, running_proxy
 
 PASSWORD = "Pass wörd '\\ €"
@@ -36,23 +36,18 @@ GUARDED = {**{user: method for user, (method, _) in USERS.items()}, NOBODY: "scr
 @pytest.fixture(scope="session")
 def guarded_pg() -> Iterator[EmbeddedNode]:
     """A PostgreSQL whose pg_hba.conf has one rule for each user."""
-    with node_directory() as directory:
-        node = EmbeddedNode("guarded", directory / "guarded", settings={"md5_password_warnings": "off"})
-        node.start()
-        try:
-            with psycopg.connect(node.conninfo(), autocommit=True) as connection:
-                for user, (_, stored) in USERS.items():
-                    connection.execute(f"SET password_encryption = '{stored}'".encode())
-                    secret = psycopg.sql.Literal(PASSWORD).as_string(connection)
-                    connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD {secret}".encode())
-                connection.execute("CREATE DATABASE library_system")
-                rules = [f"host all {user} 127.0.0.1/32 {method}" for user, method in GUARDED.items()]
-                (node.data / "pg_hba.conf").write_text("\n".join([*rules, "host all postgres 127.0.0.1/32 trust", ""]))
-                connection.execute("SELECT pg_reload_conf()")
-                connection.execute("SELECT pg_sleep(0.2)")  # the postmaster reads it on a signal
-            yield node
-        finally:
-            node.stop()
+    with running_node("guarded", {"md5_password_warnings": "off"}) as node:
+        with psycopg.connect(node.conninfo(), autocommit=True) as connection:
+            for user, (_, stored) in USERS.items():
+                connection.execute(f"SET password_encryption = '{stored}'".encode())
+                secret = psycopg.sql.Literal(PASSWORD).as_string(connection)
+                connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD {secret}".encode())
+            connection.execute("CREATE DATABASE library_system")
+            rules = [f"host all {user} 127.0.0.1/32 {method}" for user, method in GUARDED.items()]
+            (node.data / "pg_hba.conf").write_text("\n".join([*rules, "host all postgres 127.0.0.1/32 trust", ""]))
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("SELECT pg_sleep(0.2)")  # the postmaster reads it on a signal
+        yield node
 
 
 def stored_passwords(node: EmbeddedNode) -> dict[str, str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.clients.restarts import RestartedProxy
 from tests.fix_nodes import LibraryCluster
-from tests.fix_proxy import RunningProxy, running_proxy
+from tests.fix_proxy import RunningProxy, end, running_proxy
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 30
@@ -225,14 +226,19 @@ def test_who_may_not_ask_the_admin_database(guarded_proxy: RunningProxy, tmp_pat
     assert 'HINT:  Connect to "library_system"' in output
 
 
-def test_a_restarted_proxy_is_found_again(library_cluster: LibraryCluster, tmp_path: Path) -> None:
-    with running_proxy(library_cluster, tmp_path) as proxy, terminal(proxy, tmp_path) as shell:
-        proxy.process.terminate()
-        proxy.process.wait(TIMEOUT_S)
+def test_a_restarted_proxy_is_found_again(restarted_proxy: RestartedProxy, tmp_path: Path) -> None:
+    with terminal(restarted_proxy.first, tmp_path) as shell:
+        end(restarted_proxy.first.process)
         shell.expect_exact("the proxy does not answer")
         shell.sendline("SELECT 1;")
         shell.expect_exact("FATAL")
         shell.expect_exact("SQL>")
+        restarted_proxy.restart()
+        shell.sendline("SELECT 2;")  # nothing is sent twice: this one finds out
+        shell.expect_exact("connected again")
+        shell.expect_exact("SQL>")
+        shell.sendline("SELECT 6 * 7 AS answer;")
+        shell.expect_exact("42")
         shell.sendline("exit")
         shell.expect(pexpect.EOF)
 
