@@ -24,8 +24,8 @@ from loadtest.clusters import Cluster, open_cluster
 from loadtest.load import Records, load, per_second, read_records
 from loadtest.options import add_own_cluster_options
 from loadtest.processes import memory_mb, open_files, threads
-from loadtest.report import Report
-from loadtest.users import RECORD, kinds
+from loadtest.report import Report, seconds
+from loadtest.users import RECORD, WRONG, kinds
 
 _ROWS = 5_000
 _SAMPLE_S = 1.0
@@ -174,6 +174,16 @@ def report(samples: Samples, records: Records, judged: Verdict, folder: Path | N
         [_kind_row(records, name) for name in sorted({kind.split(" ")[0] for kind in records.kinds})],
     )
 
+    wrong = records.where(records.sqlstate == WRONG)
+    if len(wrong.at):
+        page.table(
+            ("wrong answer to", "began at", "took"),
+            [
+                (wrong.kinds[kind], seconds(at), seconds(took))
+                for kind, at, took in zip(wrong.kind, wrong.at, wrong.took_s, strict=True)
+            ],
+        )
+
     def memory(axes: Axes) -> None:
         axes.plot(samples.at, samples.memory_mb)
         axes.set_ylim(bottom=0)
@@ -236,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with open_cluster(given.engine, given.rows) as cluster:
         samples, records = measure(cluster, given.users, given.minutes * 60, given.seed)
-        judged = verdict(samples, leased(cluster), records.failures().get("WRONG", 0))
+        judged = verdict(samples, leased(cluster), records.failures().get(WRONG.decode(), 0))
     print(report(samples, records, judged, given.folder).write())
     for problem in judged.problems:
         print(f"soak: {problem}", file=sys.stderr)

@@ -30,6 +30,8 @@ _FLUSH_S = 0.2
 _KNOWN_BOOKS = 3_000
 _WORDS = ("ring", "the", "love", "war", "night", "house", "sea", "man", "king", "great", "time", "garden")
 
+log = logging.getLogger("loadtest.users")
+
 
 class WrongAnswer(Exception):
     """A row that cannot be: worse than any error."""
@@ -86,45 +88,48 @@ async def connect(target: str) -> AsyncConnection[Any]:
 async def read_one(user: User) -> None:
     book = user.book()
     rows = await user.rows("SELECT branch, isbn FROM books WHERE branch = %s AND isbn = %s", book)
-    check(rows == [book])
+    check(rows == [book], (book, rows))
 
 
 async def write_one(user: User) -> None:
     book = user.book()
     statement = "UPDATE books SET checked_out = NOT checked_out WHERE branch = %s AND isbn = %s RETURNING branch, isbn"
-    check(await user.rows(statement, book) == [book])
+    rows = await user.rows(statement, book)
+    check(rows == [book], (book, rows))
 
 
 async def search(user: User) -> None:
     word = user.random.choice(_WORDS)
     rows = await user.rows("SELECT book_name FROM books WHERE book_name ILIKE %s LIMIT 20", (f"%{word}%",))
-    check(all(word in name.lower() for (name,) in rows))
+    check(all(word in name.lower() for (name,) in rows), (word, rows))
 
 
 async def ordered(user: User) -> None:
     rows = await user.rows("SELECT isbn FROM books ORDER BY isbn DESC, branch LIMIT 50")
-    check(len(rows) == 50 and rows == sorted(rows, reverse=True))
+    check(len(rows) == 50 and rows == sorted(rows, reverse=True), rows)
 
 
 async def count(user: User) -> None:
-    check(await user.rows("SELECT count(*) FROM books") == [(user.library.count,)])
+    rows = await user.rows("SELECT count(*) FROM books")
+    check(rows == [(user.library.count,)], rows)
 
 
 async def by_branch(user: User) -> None:
     rows = await user.rows("SELECT branch, count(*) FROM books GROUP BY branch ORDER BY branch")
-    check(tuple(branch for branch, _ in rows) == user.library.branches)
-    check(sum(number for _, number in rows) == user.library.count)
+    check(tuple(branch for branch, _ in rows) == user.library.branches, rows)
+    check(sum(number for _, number in rows) == user.library.count, rows)
 
 
 async def transaction(user: User) -> None:
     book = user.book()
     connection = await user.connected()
     async with connection.transaction():
-        check(await user.rows("SELECT branch, isbn FROM books WHERE branch = %s AND isbn = %s", book) == [book])
+        rows = await user.rows("SELECT branch, isbn FROM books WHERE branch = %s AND isbn = %s", book)
+        check(rows == [book], (book, rows))
         async with connection.transaction(force_rollback=True):
             await user.rows("UPDATE books SET genre = 'none' WHERE branch = %s AND isbn = %s RETURNING 1", book)
         (genre,) = (await user.rows("SELECT genre FROM books WHERE branch = %s AND isbn = %s", book))[0]
-        check(genre != "none")
+        check(genre != "none", (book, genre))
 
 
 async def pipeline(user: User) -> None:
@@ -135,7 +140,8 @@ async def pipeline(user: User) -> None:
             await connection.execute("SELECT branch, isbn FROM books WHERE branch = %s AND isbn = %s", book)
             for book in books
         ]
-        check([await cursor.fetchone() for cursor in cursors] == books)
+        rows = [await cursor.fetchone() for cursor in cursors]
+        check(rows == books, (books, rows))
 
 
 async def leave_a_stream(user: User) -> None:
@@ -164,7 +170,7 @@ async def cancel(user: User) -> None:
         await running
     except psycopg.errors.QueryCanceled:
         return
-    raise WrongAnswer
+    raise WrongAnswer("it was not cancelled")
 
 
 async def vanish(user: User) -> None:
@@ -200,9 +206,9 @@ ON_ONE_SHARD: frozenset[Deed] = frozenset({read_one, write_one, transaction})
 WRITES: frozenset[Deed] = frozenset({write_one, transaction})
 
 
-def check(right: bool) -> None:
+def check(right: bool, seen: object = None) -> None:
     if not right:
-        raise WrongAnswer
+        raise WrongAnswer(f"{seen!r:.500}")
 
 
 def kinds(mix: str, branches: Sequence[str]) -> list[str]:
@@ -246,7 +252,8 @@ async def attempt(deed: Deed, user: User) -> bytes:
     try:
         async with asyncio.timeout(STATEMENT_TIMEOUT_S):
             await deed(user)
-    except WrongAnswer:
+    except WrongAnswer as wrong:
+        log.warning("wrong answer to %s: %s", _name(deed), wrong)
         return WRONG
     except TimeoutError:
         await user.disconnect()
