@@ -14,7 +14,7 @@ import pytest
 from pgproxy.notify import READY, in_one_service, notify
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
-from tests.test_takeover import END_S, successor
+from tests.test_takeover import PATIENCE_S, successor
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_who_is_relieved_names_its_successor_before_it_ends(
         with successor(first) as (second, _):
             assert heard(supervisor) == (first.process.pid, f"MAINPID={second.pid}".encode())
             assert heard(supervisor) == (second.pid, b"READY=1")
-            assert first.process.wait(END_S) == 0
+            assert first.process.wait(PATIENCE_S) == 0
             with successor(first, "third") as (third, _):
                 assert heard(supervisor) == (second.pid, f"MAINPID={third.pid}".encode())
                 assert heard(supervisor) == (third.pid, b"READY=1")
-                assert second.wait(END_S) == 0
+                assert second.wait(PATIENCE_S) == 0
             assert heard(supervisor) == (third.pid, b"STOPPING=1")
 
 
