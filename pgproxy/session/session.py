@@ -109,9 +109,9 @@ class Session:
         """As `time_limits.Limited`. A statement is known by when it began, so that none pays for being told apart."""
         now = monotonic()
         if self.active:
-            if statement_s and now - self._started_at > statement_s and self._overdue != self._started_at:
+            if statement_s and now - self._started_at > statement_s:
                 self._overdue = self._started_at
-                self.cancel()
+                self.cancel()  # at each look: a node that is asked before it has begun the statement does nothing
         elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
             self._idle_too_long = True
             self.client.wake()

@@ -37,6 +37,17 @@ def test_a_statement_that_takes_too_long_is_cancelled(
             assert client.execute("SELECT count(*) FROM books").fetchone() == (72,)
 
 
+def test_one_that_a_first_cancel_does_not_end_is_cancelled_again(
+    library_cluster: LibraryCluster, tmp_path: Path
+) -> None:
+    """It may come before the node has begun the statement, as when processors are busy; here the statement takes it."""
+    sleeps = "PERFORM pg_sleep(60)"
+    with running_proxy(library_cluster, tmp_path, statement_timeout_s=0.3) as proxy, proxy.connect() as client:
+        with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+            client.execute(f"DO $$ BEGIN {sleeps}; EXCEPTION WHEN query_canceled THEN {sleeps}; END $$".encode())
+        assert client.execute("SELECT count(*) FROM books").fetchone() == (72,)
+
+
 def test_one_that_waits_for_a_connection_too(library_cluster: LibraryCluster, tmp_path: Path) -> None:
     settings = {"statement_timeout_s": 0.3, "pool": PoolSettings(size=1)}
     with (
