@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -290,6 +291,8 @@ def _plots(page: Report, outcome: Outcome) -> None:
         axes.plot(at, p50, label="p50", color="tab:blue")
         axes.plot(at, p99, label="p99", color="tab:orange")
         axes.set_yscale("log")
+        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis(LogFormatter(minor_thresholds=(2, 0.5)))
         axes.set_ylabel("milliseconds")
         _mark(axes, outcome.times)
 
@@ -303,8 +306,8 @@ def _mark(axes: Axes, times: Times) -> None:
         if at is None:
             continue
         axes.axvline(at, color="grey", linewidth=0.8, linestyle=":")
-        side = "left" if number % 2 else "right"  # T_stop and T_down_detected stand close together
-        axes.annotate(name, (at, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=6, va="top", ha=side)
+        where = (at, 1 - number * 0.18)  # some of them stand close together
+        axes.annotate(name, where, xycoords=("data", "axes fraction"), rotation=90, fontsize=6, va="top", ha="right")
     axes.legend(loc="lower left", fontsize=8)
 
 
