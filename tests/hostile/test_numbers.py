@@ -130,7 +130,7 @@ def test_a_soft_limit_of_files_is_raised(library_cluster: LibraryCluster, tmp_pa
     try:
         with running_proxy(library_cluster, tmp_path, max_clients=400) as proxy:
             now, most = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE)
-            assert now == min(400 + 1_000 + 2 * 20 * 3 + 64, most)
+            assert now == min(400 + 1_000 + 1_000 + 2 * 20 * 3 + 64, most)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -43,6 +43,7 @@ def _blocked(cluster: LibraryCluster) -> int:
 def test_a_client_that_pauses_gets_every_row(
     sql: str, nodes: int, shared_proxy: RunningProxy, library_cluster: LibraryCluster
 ) -> None:
+    await_nothing_open(library_cluster)
     with RawClient.logged_in(shared_proxy.conninfo) as client, shared_proxy.connect() as other:
         other.execute("SELECT count(*) FROM books")
         before = _resident_bytes(shared_proxy.process.pid)
@@ -62,6 +63,7 @@ def test_a_client_that_pauses_gets_every_row(
 def test_a_client_that_pauses_and_dies_frees_its_nodes(
     sql: str, nodes: int, shared_proxy: RunningProxy, library_cluster: LibraryCluster
 ) -> None:
+    await_nothing_open(library_cluster)
     with RawClient.logged_in(shared_proxy.conninfo) as client:
         client.send(query(sql))
         until(lambda: _blocked(library_cluster) == nodes, "the nodes wait for us")
