@@ -102,8 +102,11 @@ class Session:
         """A CancelRequest with the right key came."""
         if self.active:
             self._services.metrics.cancels += 1
-            self._relay.cancel()
-            self.backends.cancel()
+            self._cancel_statement()
+
+    def _cancel_statement(self) -> None:
+        self._relay.cancel()
+        self.backends.cancel()
 
     def limit(self, statement_s: float, idle_in_transaction_s: float) -> None:
         """As `time_limits.Limited`. A statement is known by when it began, so that none pays for being told apart."""
@@ -111,7 +114,7 @@ class Session:
         if self.active:
             if statement_s and now - self._started_at > statement_s:
                 self._overdue = self._started_at
-                self.cancel()  # at each look: a node that is asked before it has begun the statement does nothing
+                self._cancel_statement()  # at each look: a node that has not begun the statement ignores the first
         elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
             self._idle_too_long = True
             self.client.wake()

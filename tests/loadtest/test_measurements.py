@@ -128,3 +128,11 @@ def test_the_verdict_on_what_is_flat() -> None:
 def test_the_verdict_on_a_leak() -> None:
     judged = soak.verdict(series([50 + at * 0.1 for at in range(100)], list(range(100))), 2, 1)
     assert len(judged.problems) == 4
+
+
+def test_a_wrong_answer_is_shown(tmp_path: Path) -> None:
+    found = records((1.0, 0.1, 0, b"00000"), (2.5, 20.0, 1, b"WRONG"), names=("count", "cancel"))
+    samples = soak.Samples(at=[60.0], memory_mb=[80.0], descriptors=[30], threads=[4])
+    page = soak.report(samples, found, soak.Verdict(0.0, (30, 30), 0, 1), tmp_path).write().read_text()
+    assert "**Not flat:** 1 wrong answers." in page
+    assert "| cancel | 2.50 s | 20.00 s |" in page
