@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import itertools
 import os
 import pwd
 import random
@@ -37,6 +38,8 @@ _BIN = _INSTALLED[0] / "bin"
 _MADE = "made"  # a file that appears once initdb has ended well
 # Below the range that Linux hands out to outgoing connections, so that a killed node finds its port free again.
 _PORTS = range(20_000, 32_000)
+# Each comes again only after all the others: who was given one may listen on it much later, after an initdb say.
+_PORTS_IN_TURN = itertools.cycle(random.sample(_PORTS, len(_PORTS)))
 
 _INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
@@ -68,8 +71,8 @@ class NodeError(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    for port in random.sample(_PORTS, 200):
+    """A port of 127.0.0.1 that nobody listens on, and that this process has not been given lately."""
+    for port in itertools.islice(_PORTS_IN_TURN, 200):
         if listen_problem(HOST, port) is None:
             return port
     raise NodeError("no free port on 127.0.0.1")
