@@ -276,7 +276,7 @@ class Worker:
             self.shard_map, facts, cache_size=settings.plan_cache_size, default_limit=settings.default_limit
         )
         self.facts = facts
-        self.in_force = InForce(self.shard_map, pools, planner)
+        self.in_force = InForce(self.shard_map, pools, planner, facts=facts)
         self.descriptions.clear()
         self._start_ups.clear()
 
@@ -322,6 +322,9 @@ class Worker:
             )
         self.metrics.clients += 1
         self.metrics.clients_total += 1
+
+    def settle(self, gid: str, wake: Callable[[], None]) -> Pending[bool]:
+        raise NotImplementedError
 
     def cancel(self, pid: int, key: bytes) -> None:
         session = self.sessions.get(pid)

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 from pgproxy.cluster import node_settings
 from pgproxy.cluster.connect import connection, one_line, run
 from pgproxy.errors import ProxyError
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.facts import CatalogFacts, ColumnFacts, TableFacts
 from pgproxy.shardmap.model import Engine, Node, ShardMap, Table
 
@@ -69,6 +70,7 @@ class _NodeCatalog:
 
     server_version_num: int
     max_prepared_transactions: int
+    commit_log: bool
     parameter_status: Mapping[str, str]
     bytewise_default: bool
     columns: Mapping[Relation, Mapping[str, ColumnFacts]]
@@ -121,6 +123,7 @@ def _merge(
         reference_tables=_reference_facts(shard_map, catalogs),
         bytewise_default=all(catalog.bytewise_default for catalog in catalogs.values()),
         max_prepared_transactions=min(catalog.max_prepared_transactions for catalog in catalogs.values()),
+        commit_log=all(catalog.commit_log for catalog in catalogs.values()),
         parameter_status=first.parameter_status,
     )
 
@@ -221,6 +224,7 @@ async def _read_postgresql(conn: AsyncConnection, shard_map: ShardMap) -> _NodeC
     return _NodeCatalog(
         server_version_num=0,
         max_prepared_transactions=int(prepared),
+        commit_log=(True,) in await _rows(conn, _COMMIT_LOG, commit_log.TABLE),
         parameter_status={},
         bytewise_default=bytewise_default,
         columns=columns,
@@ -245,6 +249,7 @@ async def _read_cockroachdb(conn: AsyncConnection, shard_map: ShardMap) -> _Node
     return _NodeCatalog(
         server_version_num=0,
         max_prepared_transactions=0,
+        commit_log=False,
         parameter_status={},
         bytewise_default=True,
         columns=columns,
@@ -360,6 +365,9 @@ _FUNCTIONS: LiteralString = """
     GROUP BY p.proname
 """
 
+_COMMIT_LOG: LiteralString = """
+SELECT pg_catalog.has_schema_privilege(relnamespace, 'USAGE') AND pg_catalog.has_table_privilege(oid, 'INSERT')
+FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s)"""
 _NAMESAKES: LiteralString = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = ANY (%s::text[])

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pgproxy.cluster.connect import addresses, tls_options
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import Engine, Node, Shard, ShardMap
 
 _CONNECT_TIMEOUT_S = 5
@@ -84,7 +85,7 @@ def lay_out(shard_map: ShardMap, scripts: Sequence[str], report: Callable[[str],
             _make_database(shard_map, node)
             with ExitStack() as stack:
                 connection = stack.enter_context(connect(shard_map, node, shard_map.cluster.database))
-                for statement in statements:
+                for statement in (*_own_statements(shard_map), *statements):
                     connection.execute(statement.encode())
                 _complete_tables(connection, shard_map, name)
         except psycopg.Error as failure:
@@ -159,6 +160,11 @@ def _complete_tables(connection: psycopg.Connection, shard_map: ShardMap, node: 
                     sql.Identifier(table.schema, name), sql.Identifier(table.schema, model)
                 )
             )
+
+
+def _own_statements(shard_map: ShardMap) -> Sequence[str]:
+    """What the proxy itself needs on each node."""
+    return commit_log.SETUP if shard_map.cluster.engine is Engine.POSTGRESQL else ()
 
 
 def _exists(connection: psycopg.Connection, schema: str, table: str) -> bool:

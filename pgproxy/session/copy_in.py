@@ -204,12 +204,11 @@ class CopyIntoShards:
     def _shard_for_nothing(self) -> int:
         """Inside a transaction and without a row: whoever says what is wrong with the statement."""
         current = self._transactions.current
-        nodes = {} if current is None else current.joined
-        shards = self._plan.table.shards
-        writer = None if current is None else current.writer
-        return next(
-            (shard.index for shard in shards if shard.node == writer or (not writer and shard.node in nodes)), 0
-        )
+        for node in () if current is None else (*current.writers, *current.joined):
+            for shard in self._plan.table.shards:
+                if shard.node == node:
+                    return shard.index
+        return 0
 
     async def _until_writable(self) -> None:
         legs = self._legs.values()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pgproxy.backend.pool import NodePool
 from pgproxy.errors import ProxyError
 from pgproxy.planner.planner import Planner
+from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
 
 
@@ -22,6 +23,7 @@ class InForce:
     pools: Mapping[str, NodePool]
     planner: Planner | None = None
     why_no_planner: str = "the catalog of the nodes has not been read yet"
+    facts: CatalogFacts | None = None
 
     def planning(self) -> Planner:
         """Raises 57P03 while there is none."""

@@ -173,6 +173,11 @@ class Services(Protocol):
         """One more client, which has logged in. Raises 53300 when there are too many."""
         ...
 
+    def settle(self, gid: str, wake: Callable[[], None]) -> Pending[bool]:
+        """End what nodes have prepared under this global id (`shardmap.commit_log`) as its decider says: whether it was
+        committed. Fails with 40003 when the decider does not say in time; the rest is tried again until it is done."""
+        ...
+
     def cancel(self, pid: int, key: bytes) -> None:
         """A CancelRequest came: cancel that session's statement, if the key fits."""
         ...

@@ -53,7 +53,7 @@ class Session:
         self.statements = 0
         self.connected_at = services.loop.time()
         self.backends = Backends(client, services)
-        self.transactions = Transactions(client, self.backends, Failover(client, services, self.backends))
+        self.transactions = Transactions(client, services, self.backends, Failover(client, services, self.backends))
         self._services = services
         self._entered_as: str | None = None
         self._skip_to_sync = False

@@ -189,7 +189,7 @@ class Statements:
     def _shard_for_nothing(self, table: Table) -> Shard:
         """Any shard can say that no row is concerned: one where the transaction writes or has been, or that is up."""
         current = self._transactions.current
-        for node in () if current is None else (current.writer, *current.joined):
+        for node in () if current is None else (*current.writers, *current.joined):
             for shard in table.shards:
                 if shard.node == node:
                     return shard

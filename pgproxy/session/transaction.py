@@ -22,7 +22,7 @@ class Entry:
     settings: Settings = field(default_factory=dict)
     reported: Mapping[str, str] = field(default_factory=dict)
     joined: frozenset[str] = frozenset()
-    writer: str | None = None
+    writers: tuple[str, ...] = ()
     portals: int = 0  # that the session had bound by then
 
 
@@ -41,13 +41,17 @@ class Transaction:
         self.reported_before = reported
         self.joined: dict[str, BackendConnection] = {}
         self.applied_before: dict[str, Settings] = {}
-        self.writer: str | None = None
+        self.writers: tuple[str, ...] = ()  # the nodes written to, in the order of their first write
         self.now: str | None = None  # once a statement over several shards has asked
         self.log: list[Entry] = []
 
     def opening(self) -> str:
         """The Query that takes a node into the transaction as it stands."""
         return in_one_query((self.begin, *(entry.text for entry in self.log)))
+
+    def note_written(self, node: str) -> None:
+        if node not in self.writers:
+            self.writers += (node,)
 
     def note_mode(self, text: str) -> None:
         """SET TRANSACTION … was said."""
@@ -61,7 +65,7 @@ class Transaction:
     def set_savepoint(
         self, name: str, text: str, settings: Settings, reported: Mapping[str, str], portals: int
     ) -> None:
-        self.log.append(Entry(text, name, settings, reported, frozenset(self.joined), self.writer, portals))
+        self.log.append(Entry(text, name, settings, reported, frozenset(self.joined), self.writers, portals))
 
     def release(self, name: str) -> None:
         """Forget the savepoint and those set after it; what was done since stays done."""

@@ -1,8 +1,8 @@
-"""Transactions over nodes: begun lazily on each node touched, one of which may be written to.
+"""Transactions over nodes: begun lazily on each node touched, committed on all that were written to or on none.
 
-Which connection a statement runs on is decided here. Several nodes may be read in one READ COMMITTED
+Which connection a statement runs on is decided here. Several nodes may be used in one READ COMMITTED
 transaction, since each statement has a snapshot of its own there anyway; an isolation level with one snapshot
-for the whole transaction keeps it on one node, and a second node to write is refused. Where every node reaches every
+for the whole transaction keeps it on one node. Where every node reaches every
 table, one connection to one gateway carries the whole transaction: none of this is refused, and COMMIT is atomic.
 """
 
@@ -15,11 +15,13 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
+from pgproxy.session.across import CommitAcross, why_not_across
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.clock import now, now_on
 from pgproxy.session.failover import Failover, outcome_unknown
+from pgproxy.session.services import Services
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
@@ -36,7 +38,7 @@ _ALLOWED_WHEN_FAILED = frozenset({TransactionAction.COMMIT, TransactionAction.RO
 class Transactions:
     """The transaction state of one session. `current` is None between transactions."""
 
-    def __init__(self, client: Client, backends: Backends, failover: Failover) -> None:
+    def __init__(self, client: Client, services: Services, backends: Backends, failover: Failover) -> None:
         self.failover = failover
         self.current: Transaction | None = None
         self.portals = 0  # how many have been bound in this session
@@ -44,6 +46,7 @@ class Transactions:
         self.on_ended: Callable[[], None] = _nothing
         self.on_rolled_back: Callable[[int], None] = _nothing  # to a savepoint that came after so many portals
         self._client = client
+        self._services = services
         self._backends = backends
         self._actions = {
             TransactionAction.BEGIN: self._begin,
@@ -88,7 +91,7 @@ class Transactions:
             connection = await self._join(transaction, node, reads=replica and transaction.read_only)
             self._backends.check_cancelled()
         if effect is Effect.WRITE:
-            transaction.writer = connection.node.name
+            transaction.note_written(connection.node.name)
         return connection
 
     @property
@@ -105,7 +108,7 @@ class Transactions:
         """The connection that `enter` would give at once, with nothing left to check."""
         connection = self.connection_for(node)
         writes = effect is Effect.WRITE
-        if connection is None or (writes and self.current and self.current.writer != connection.node.name):
+        if connection is None or (writes and self.current and connection.node.name not in self.current.writers):
             return None
         return connection
 
@@ -145,7 +148,7 @@ class Transactions:
         if current is None:
             return now()
         if current.now is None:
-            first = current.writer or next(iter(current.joined), node)
+            first = next(iter((*current.writers, *current.joined)), node)
             connection = await self.enter(first, Effect.READ, replica=True)
             try:
                 current.now = await now_on(connection, self._client)
@@ -252,7 +255,7 @@ class Transactions:
             await self._undo_on(current, node)
         await self._backends.execute_on_all(list(current.joined.values()), plan.text)
         self.on_rolled_back(savepoint.portals)
-        current.writer = savepoint.writer
+        current.writers = savepoint.writers
         current.failed = any(connection.closed for connection in current.joined.values())
         self._backends.settings = savepoint.settings
         self._backends.reported.values = savepoint.reported
@@ -297,37 +300,20 @@ class Transactions:
             )
 
     def _check_may_write(self, transaction: Transaction, node: str) -> None:
-        if transaction.writer not in (None, node):
-            raise Refused(
-                f"the transaction has written on node {transaction.writer} and cannot write on node {node} as well",
-                "Transactions that write on several nodes are not supported yet: commit in between.",
-            )
+        writers = transaction.writers
+        if writers and node not in writers:
+            refused = why_not_across(self._backends.in_force.facts, writers[0], node)
+            if refused is not None:
+                raise refused
 
     async def _finish_commit(self, transaction: Transaction) -> str:
-        """COMMIT on every node joined, the one written to last, so that nothing is committed if another fails."""
+        """COMMIT wherever the transaction is open."""
         try:
             await self.before_commit()
+            tag = await self._commit_everywhere(transaction)
         except BaseException:
             await self._undo(transaction)
             raise
-        nodes = sorted(transaction.joined, key=lambda node: node == transaction.writer)
-        tag = "COMMIT"
-        for node in nodes:
-            exchange = transaction.joined[node].query("COMMIT", Mode.SILENT, self._client.wake)
-            try:
-                await self._backends.finish(exchange)
-            except ConnectionLost as lost:
-                await self._undo(transaction)
-                if self.on_one_gateway and node == transaction.writer:
-                    raise outcome_unknown(lost) from None
-                raise
-            except BaseException:
-                await self._undo(transaction)
-                raise
-            tag = exchange.tag or tag
-            self._backends.reported.relay(exchange.asides)
-            if tag == "ROLLBACK":
-                break
         if tag == "ROLLBACK":
             await self._undo(transaction)
             return tag
@@ -335,6 +321,28 @@ class Transactions:
         if self._backends.pins:
             self._backends.note_committed()
         return tag
+
+    async def _commit_everywhere(self, transaction: Transaction) -> str:
+        """The nodes written to come last, so that nothing is committed if another fails."""
+        written = {node: transaction.joined[node] for node in transaction.writers}
+        for node, connection in transaction.joined.items():
+            if node not in written and await self._commit_on(connection) == "ROLLBACK":
+                return "ROLLBACK"
+        if len(written) > 1:
+            across = CommitAcross(self._client, self._services, self._backends)
+            return await across.run(written, last_chance=self._backends.check_cancelled)
+        try:
+            return await self._commit_on(*written.values()) if written else "COMMIT"
+        except ConnectionLost as lost:
+            if self.on_one_gateway:
+                raise outcome_unknown(lost) from None
+            raise
+
+    async def _commit_on(self, connection: BackendConnection) -> str:
+        exchange = connection.query("COMMIT", Mode.SILENT, self._client.wake)
+        await self._backends.finish(exchange)
+        self._backends.reported.relay(exchange.asides)
+        return exchange.tag or "COMMIT"
 
     async def _undo(self, transaction: Transaction) -> None:
         """ROLLBACK wherever the transaction is still open, and the settings from before it."""

@@ -46,7 +46,8 @@ class CatalogFacts:
     `shadowed`: names of logical, physical and reference tables that another schema of a node has as well, so
     that only the schema tells which is meant.
     `reference_tables`: those that exist, by the name that the shard map gives them.
-    `bytewise_default`: the database's default collation compares by bytes.
+    `bytewise_default`: the database's default collation compares by bytes. `max_prepared_transactions`: the least of
+    all nodes. `commit_log`: every node has the table of `shardmap.commit_log`, and the proxy may write it.
     """
 
     engine: Engine
@@ -58,6 +59,7 @@ class CatalogFacts:
     unsafe_relations: frozenset[str] = frozenset()
     bytewise_default: bool = True
     max_prepared_transactions: int = 0
+    commit_log: bool = False
     parameter_status: Mapping[str, str] = field(default_factory=dict)
     shadowed: frozenset[str] = frozenset()
     reference_tables: Mapping[str, TableFacts] = field(default_factory=dict)

@@ -138,12 +138,18 @@ def test_reads_on_all_nodes_and_a_write_on_one_are_committed(client: RawClient) 
     assert found(client) == [(b"5000", b"west"), (b"5001", b"west")]
 
 
-def test_a_second_node_to_write_on_is_refused_and_all_undone(client: RawClient) -> None:
-    assert state_of(client.query("BEGIN")) == (None, "T")
-    assert state_of(client.query(insert(5000, "west"))) == (None, "T")
-    assert state_of(client.query(insert(5001, "north"))) == ("0A000", "E")
-    assert state_of(client.query(READ["west"])) == ("25P02", "E")
-    assert client.query("COMMIT")[0].text == "ROLLBACK"
+def test_what_is_written_on_several_nodes_is_committed_on_all(client: RawClient) -> None:
+    for sql in ["BEGIN", insert(5000, "west"), insert(5001, "north"), insert(5002, "downtown")]:
+        assert state_of(client.query(sql)) == (None, "T")
+    assert state_of(client.query("COMMIT")) == (None, "I")
+    assert found(client) == [(b"5000", b"west"), (b"5001", b"north"), (b"5002", b"downtown")]
+
+
+@pytest.mark.parametrize("end", [["ROLLBACK"], ["SELECT 1/0", "COMMIT"]])
+def test_what_is_written_on_several_nodes_is_undone_on_all(end: list[str], client: RawClient) -> None:
+    for sql in ["BEGIN", insert(5000, "west"), insert(5001, "north"), *end[:-1]]:
+        client.query(sql)
+    assert client.query(end[-1])[0].text == "ROLLBACK"
     assert found(client) == []
 
 
