@@ -5,14 +5,15 @@ Lines that are empty or begin with `;` or `#` are comments. A quote inside a nam
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -80,13 +81,14 @@ def mode_warning(path: Path) -> str | None:
 def write_user(path: Path, user: str, stored: Stored | None) -> bool:
     """Set (None: remove) a user's line, everything else left as it is; whether the user was there before.
 
-    The file is replaced in one step, with a mode that only its owner can read.
+    The file is replaced in one step, with a mode that only its owner can read. Two who do so come one after the other.
     """
-    lines = _lines(path.read_text(encoding="utf-8")) if path.exists() else []
-    at = next((at for at, line in enumerate(lines) if _parse(line)[0] == user), None)
-    new = [] if stored is None else [f'{_quote(user)} "{stored}"']
-    lines[len(lines) if at is None else at : len(lines) if at is None else at + 1] = new
-    _replace(path, "".join(f"{line}\n" for line in lines))
+    with _alone(path.resolve().parent):
+        lines = _lines(path.read_text(encoding="utf-8")) if path.exists() else []
+        at = next((at for at, line in enumerate(lines) if _parse(line)[0] == user), None)
+        new = [] if stored is None else [f'{_quote(user)} "{stored}"']
+        lines[len(lines) if at is None else at : len(lines) if at is None else at + 1] = new
+        _replace(path, "".join(f"{line}\n" for line in lines))
     return at is not None
 
 
@@ -152,6 +154,18 @@ def _parse(line: str) -> tuple[str | None, Stored | None]:
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder is locked, since the file itself is replaced. Where that cannot be done nobody is kept out."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -74,6 +75,10 @@ class Api:
         sql = request.query.get("q")
         if sql is None:
             return refusal(400, {"message": "say the statement: /sql?q=SELECT+…"})
+        if len(request.query) > 1:  # it may be the rest of a statement, which without it means something else
+            return refusal(400, {"message": "/sql takes q alone, once; an & within the statement is written %26"})
+        if not _is_utf8(unquote_to_bytes(request.raw_path)):  # aiohttp puts other characters there
+            raise ProxyError("22021", "the statement is not encoded in UTF8")
         rows = await self._statements.read(sql, _peer(request))
         return web.Response(text=_answer(sql, rows), content_type="application/json")
 
@@ -116,6 +121,14 @@ def _answer(sql: str, rows: Rows) -> str:
     head = json.dumps(facts, ensure_ascii=False)
     truncated = "true" if rows.truncated else "false"
     return f'{head[:-1]}, "truncated": {truncated}, "rows": [' + ",\n".join(rows.rows) + "]}\n"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _file(body: bytes, content_type: str) -> web.Response:

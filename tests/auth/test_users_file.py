@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_writing_changes_one_line(path: Path) -> None:
     assert read_users(path) == {'bo"b': ALICE, "carol": MD5, "dave": BOB}
     assert not stat.S_IMODE(path.stat().st_mode) & 0o007
     assert [each.name for each in path.parent.iterdir()] == ["users.txt"]
+
+
+def test_nobody_is_lost_when_many_write_at_once(path: Path) -> None:
+    stored = parse_stored(md5_secret("someone", b"secret"))
+    users = [f"user {number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda user: write_user(path, user, stored), users))
+    assert set(users) <= set(read_users(path))
 
 
 def test_only_line_feeds_end_lines(path: Path) -> None:

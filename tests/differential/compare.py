@@ -10,7 +10,7 @@ import re
 import select
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
@@ -124,23 +124,46 @@ def _exchange(connection: PGconn, sql: str, mode: Mode) -> list[Answer]:
         connection.send_query_params(text.encode(), values, result_format=int(mode is Mode.BINARY))
     deadline = time.monotonic() + _TIMEOUT_S
     answers = []
+    copied: tuple[Row, ...] = ()
     while True:
         while connection.is_busy():
-            ready, _, _ = select.select([connection.socket], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s")
-            try:
-                connection.consume_input()
-            except Exception as broken:
-                raise ConnectionError(str(broken)) from broken
+            _await_input(connection, deadline)
         result = connection.get_result()
         if result is None:
             break
-        answers.append(answer_of(result))
+        if result.status == pq.ExecStatus.COPY_OUT:
+            copied = tuple(_copied(connection, deadline))
+        elif result.status == pq.ExecStatus.COPY_IN:
+            connection.put_copy_end(b"there are no data")
+        else:
+            answers.append(replace(answer_of(result), rows=copied) if copied else answer_of(result))
+            copied = ()
         result.clear()
     if connection.status != pq.ConnStatus.OK:
         raise ConnectionError(str(answers[-1]) if answers else "connection lost")
     return answers
+
+
+def _copied(connection: PGconn, deadline: float) -> Iterator[Row]:
+    """What COPY TO STDOUT gives, a message a row."""
+    while True:
+        length, data = connection.get_copy_data(1)
+        if length < 0:
+            return
+        if length > 0:
+            yield (bytes(data),)
+        else:
+            _await_input(connection, deadline)
+
+
+def _await_input(connection: PGconn, deadline: float) -> None:
+    ready, _, _ = select.select([connection.socket], [], [], max(0.0, deadline - time.monotonic()))
+    if not ready:
+        raise TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s")
+    try:
+        connection.consume_input()
+    except Exception as broken:
+        raise ConnectionError(str(broken)) from broken
 
 
 _CONDITIONS = re.compile(

@@ -123,13 +123,20 @@ def test_an_error_says_where(web: HttpProxy) -> None:
 
 
 def test_invalid_utf8(web: HttpProxy) -> None:
-    assert web.ask("/sql?q=SELECT+'%ff'").status in (200, 400)
+    answer = web.ask("/sql?q=SELECT+'%ff'")
+    assert (answer.status, answer.error["sqlstate"]) == (400, "22021")
     assert web.rows("SELECT 'é→😀' AS text") == [{"text": "é→😀"}]
 
 
 def test_no_statement(web: HttpProxy) -> None:
     assert web.ask("/sql").status == 400
     assert web.ask("/sql", "POST").status == 405
+
+
+@pytest.mark.parametrize("query", ["q=SELECT+1+%26+3&limit=1", "q=SELECT+1+&+3", "q=SELECT+1&q=SELECT+2"])
+def test_what_may_be_half_a_statement_is_refused(query: str, web: HttpProxy) -> None:
+    answer = web.ask(f"/sql?{query}")
+    assert (answer.status, "%26" in answer.error["message"]) == (400, True)
 
 
 def test_connections_go_back_to_their_pools(web: HttpProxy) -> None:

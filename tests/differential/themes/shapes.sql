@@ -90,3 +90,9 @@ SELECT v.c1 FROM nulls AS v ORDER BY 1
 SELECT v.v + 1, count(*) + 1 FROM nulls AS v GROUP BY v.v ORDER BY 1
 SELECT sum(c1) + 1 FROM (SELECT 1 c1) v
 SELECT v.n, max(v.v) + 1 FROM nulls v WHERE n <> 7 AND n <> 2 GROUP BY v.n ORDER BY v.n
+# COPY TO STDOUT gives its rows in any order, like a SELECT.
+COPY books TO STDOUT
+COPY (SELECT isbn, branch FROM books ORDER BY isbn, branch) TO STDOUT (FORMAT csv, HEADER)
+COPY (SELECT count(*), max(price) FROM books) TO STDOUT
+COPY (SELECT 1/0 FROM books) TO STDOUT
+COPY books FROM STDIN
