@@ -15,6 +15,7 @@ import pytest
 from loadtest.gateways import load_all_tables
 from pgproxy.demo.library import DATABASE, library_map, load_library
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import ShardMap
 
 
@@ -103,13 +104,15 @@ def reference_pg() -> Iterator[ReferencePostgres]:
 
 
 def _load_whole(node: EmbeddedNode) -> None:
-    """The shards' rows in the logical tables themselves, and no shards left."""
+    """The shards' rows in the logical tables themselves, no shards left, and the schema that the nodes have as well."""
     load_all_tables(node)
     with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
         for table in ("books", "patrons"):
             for letter in "abc":
                 connection.execute(f"INSERT INTO {table} SELECT * FROM {table}_{letter}".encode())
                 connection.execute(f"DROP TABLE {table}_{letter}".encode())
+        for statement in commit_log.SETUP:
+            connection.execute(statement)
         connection.execute("ANALYZE")
 
 
