@@ -29,6 +29,7 @@ from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
 from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
+from pgproxy.cluster.in_doubt import InDoubt
 from pgproxy.cluster.members import address_of
 from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.metrics import Figures, Metrics, NodeMetrics
@@ -124,6 +125,7 @@ class Worker:
         self._start_ups: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = OrderedDict()
         self.heartbeats.on_change(self._node_changed)
         self.heartbeats.on_move(self._primary_moved)
+        self.in_doubt = InDoubt(loop, self._as_it_stands, lambda node: node not in self._down)
         self._time_limits = TimeLimits(self.sessions, shard_map.proxy, loop)
 
     # Life
@@ -132,6 +134,7 @@ class Worker:
         """Probe the nodes and read the catalog, as far as they are up."""
         await self.heartbeats.start()
         await self._read_facts()
+        self.in_doubt.start()
         self._time_limits.start()
 
     async def keep_facts_fresh(self) -> None:
@@ -147,6 +150,7 @@ class Worker:
 
     async def stop(self) -> None:
         self._time_limits.stop()
+        await self.in_doubt.stop()
         await self.orders.close()
         for pool in self.pools.values():
             pool.close()
@@ -324,7 +328,7 @@ class Worker:
         self.metrics.clients_total += 1
 
     def settle(self, gid: str, wake: Callable[[], None]) -> Pending[bool]:
-        raise NotImplementedError
+        return self.in_doubt.settle(gid, wake)
 
     def cancel(self, pid: int, key: bytes) -> None:
         session = self.sessions.get(pid)
@@ -507,6 +511,7 @@ class Worker:
             if state.name in self.shard_map.nodes:
                 self.gateways.came_up(state.name)
             self._facts_wanted.set()
+            self.in_doubt.ask_soon()
             return
         self._down[state.name] = state
         if state.name in self.shard_map.nodes:
