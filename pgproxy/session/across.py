@@ -6,7 +6,9 @@ parts: its own commit is everyone's. What a failure leaves prepared, the control
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
@@ -21,6 +23,7 @@ from pgproxy.wire.messages import notice_response
 
 _ROLLED_BACK = "ROLLBACK"
 _PREPARED = "PREPARE TRANSACTION"
+_GONE = "42704"  # no such prepared transaction: somebody else has ended it, as was decided
 
 
 def why_not_across(facts: CatalogFacts | None, writes: str, node: str) -> Refused | None:
@@ -34,25 +37,32 @@ def why_not_across(facts: CatalogFacts | None, writes: str, node: str) -> Refuse
     return Refused(f"the transaction has written on node {writes} and cannot write on node {node} as well", hint)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is prepared on one connection, and as what."""
+
+    connection: BackendConnection
+    gid: str
+
+
 class CommitAcross:
-    """One COMMIT over several nodes that were written."""
+    """One COMMIT over several connections that were written."""
 
     def __init__(self, client: Client, services: Services, backends: Backends) -> None:
         self._client = client
         self._services = services
         self._backends = backends
 
-    async def run(self, writers: Mapping[str, BackendConnection], *, last_chance: Callable[[], None]) -> str:
+    async def run(self, writers: Sequence[BackendConnection], *, last_chance: Callable[[], None]) -> str:
         """COMMIT's tag. Raises when nothing is committed, and 40003 when that is not known; what of it is prepared is
         then rolled back, and the rest the caller's to end. `last_chance` may raise before anything is decided."""
         decider = self._decider(writers)
-        others = [connection for node, connection in writers.items() if node != decider]
-        gid = commit_log.new_id(self._services.shard_map.cluster.name, decider)
+        parts = self._parts(decider, [connection for connection in writers if connection is not decider])
         done = False
         try:
-            tag = await self._decided(gid, writers[decider], others, last_chance)
+            tag = await self._decided(decider, parts, last_chance)
             if tag != _ROLLED_BACK:
-                await self._end(others, f"COMMIT PREPARED '{gid}'", gid)
+                await self._end(parts, "COMMIT PREPARED")
             done = True
             return tag
         except ProxyError:
@@ -60,19 +70,33 @@ class CommitAcross:
             raise
         finally:
             if not done:  # the client has gone
-                self._services.settle(gid, _nobody)
+                self._settle(parts)
 
-    def _decider(self, writers: Mapping[str, BackendConnection]) -> str:
-        """One where the session keeps a connection, since what it keeps there may be what cannot be prepared."""
-        return next((node for node in writers if node in self._backends.pins.by_node), next(iter(writers)))
+    def _decider(self, writers: Sequence[BackendConnection]) -> BackendConnection:
+        """One that the session keeps, since what it keeps there may be what cannot be prepared."""
+        return next((connection for connection in writers if connection in self._backends.pins), writers[0])
+
+    def _parts(self, decider: BackendConnection, others: Sequence[BackendConnection]) -> list[_Part]:
+        """A node prepares but one transaction under an id. Where it has several, each has an id of its own, and the
+        decider writes all of them: whoever finds one of them prepared need not know of the others."""
+        gids: list[str] = []
+        before: Counter[str] = Counter()
+        parts = []
+        for connection in others:
+            number = before[connection.node.name]
+            before[connection.node.name] += 1
+            if number == len(gids):
+                gids.append(commit_log.new_id(self._services.shard_map.cluster.name, decider.node.name))
+            parts.append(_Part(connection, gids[number]))
+        return parts
 
     async def _decided(
-        self, gid: str, decider: BackendConnection, others: Sequence[BackendConnection], last_chance: Callable[[], None]
+        self, decider: BackendConnection, parts: Sequence[_Part], last_chance: Callable[[], None]
     ) -> str:
-        prepared: list[BackendConnection] = []
+        prepared: list[_Part] = []
         try:
-            exchanges = await self._on_all(others, f"{_PREPARED} '{gid}'")
-            prepared = [one for one, ended in zip(others, exchanges, strict=True) if ended.tag == _PREPARED]
+            exchanges = await self._on_parts(parts, _PREPARED)
+            prepared = [part for part, ended in zip(parts, exchanges, strict=True) if ended.tag == _PREPARED]
             for ended in exchanges:
                 if ended.error is not None:
                     raise ended.error
@@ -81,55 +105,68 @@ class CommitAcross:
                     break
             else:
                 last_chance()
-                tag = await self._decide(gid, decider)
+                tag = await self._decide(decider, parts)
         except ProxyError as error:
             if error.sqlstate != "40003":
-                await self._roll_back(gid, prepared, others)
+                await self._roll_back(prepared, parts)
             raise
         if tag == _ROLLED_BACK:
-            await self._roll_back(gid, prepared, others)
+            await self._roll_back(prepared, parts)
         return tag
 
-    async def _decide(self, gid: str, decider: BackendConnection) -> str:
-        sql = f"INSERT INTO {commit_log.TABLE} (gid, committed) VALUES ('{gid}', true); COMMIT"
-        (ended,) = await self._on_all([decider], sql)
+    async def _decide(self, decider: BackendConnection, parts: Sequence[_Part]) -> str:
+        rows = ", ".join(f"('{gid}', true)" for gid in _ids(parts))
+        exchange = decider.query(
+            f"INSERT INTO {commit_log.TABLE} (gid, committed) VALUES {rows}; COMMIT", Mode.SILENT, self._client.wake
+        )
+        (ended,) = await self._all_ended([exchange])
         if isinstance(ended.error, ConnectionLost):
-            return await self._asked(gid, ended.error)
+            return await self._asked(parts, ended.error)
         if ended.error is not None:
             raise ended.error
         return ended.tag or ""
 
-    async def _asked(self, gid: str, lost: ConnectionLost) -> str:
+    async def _asked(self, parts: Sequence[_Part], lost: ConnectionLost) -> str:
         """The decider's answer was lost: whether it has committed is in its log."""
-        pending = self._services.settle(gid, self._client.wake)
+        first, *others = _ids(parts)  # written together, so that one speaks for all
+        pending = self._services.settle(first, self._client.wake)
         while not pending.done:
             await self._client.wait()
         try:
             committed = pending.value
         except ProxyError:
+            for gid in others:
+                self._services.settle(gid, _nobody)
             raise outcome_unknown(lost) from None
         if not committed:
             raise lost
         return "COMMIT"
 
-    async def _roll_back(
-        self, gid: str, prepared: Sequence[BackendConnection], others: Sequence[BackendConnection]
-    ) -> None:
-        await self._end(prepared, f"ROLLBACK PREPARED '{gid}'", gid)
-        if any(connection.closed for connection in others):
-            self._services.settle(gid, _nobody)  # it may have been prepared all the same
+    async def _roll_back(self, prepared: Sequence[_Part], parts: Sequence[_Part]) -> None:
+        await self._end(prepared, "ROLLBACK PREPARED")
+        self._settle(part for part in parts if part.connection.closed)  # it may have been prepared all the same
 
-    async def _end(self, prepared: Sequence[BackendConnection], sql: str, gid: str) -> None:
+    async def _end(self, prepared: Sequence[_Part], verb: str) -> None:
         """What has been decided is done on all nodes; where it cannot be now, it is later."""
-        exchanges = await self._on_all(prepared, sql)
-        late = [one.node.name for one, ended in zip(prepared, exchanges, strict=True) if ended.error is not None]
+        exchanges = await self._on_parts(prepared, verb)
+        late = [part for part, ended in zip(prepared, exchanges, strict=True) if _is_late(ended)]
         if late:
-            self._services.settle(gid, _nobody)
-            self._warn(f"node {', '.join(late)} will end its part of the transaction later")
+            self._settle(late)
+            nodes = ", ".join(dict.fromkeys(part.connection.node.name for part in late))
+            self._warn(f"node {nodes} will end its part of the transaction later")
 
-    async def _on_all(self, connections: Sequence[BackendConnection], sql: str) -> list[Exchange]:
-        """The ended exchanges, with their errors."""
-        exchanges = [connection.query(sql, Mode.SILENT, self._client.wake) for connection in connections]
+    def _settle(self, parts: Iterable[_Part]) -> None:
+        for gid in _ids(parts):
+            self._services.settle(gid, _nobody)
+
+    async def _on_parts(self, parts: Sequence[_Part], verb: str) -> list[Exchange]:
+        wake = self._client.wake
+        return await self._all_ended(
+            [part.connection.query(f"{verb} '{part.gid}'", Mode.SILENT, wake) for part in parts]
+        )
+
+    async def _all_ended(self, exchanges: list[Exchange]) -> list[Exchange]:
+        """With their errors."""
         for exchange in exchanges:
             while not exchange.finished:
                 await self._client.wait()
@@ -138,6 +175,14 @@ class CommitAcross:
 
     def _warn(self, message: str) -> None:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": "01000", "M": message}))
+
+
+def _ids(parts: Iterable[_Part]) -> list[str]:
+    return list(dict.fromkeys(part.gid for part in parts))
+
+
+def _is_late(ended: Exchange) -> bool:
+    return ended.error is not None and ended.error.sqlstate != _GONE
 
 
 def _nobody() -> None:

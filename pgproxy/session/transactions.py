@@ -330,7 +330,7 @@ class Transactions:
                 return "ROLLBACK"
         if len(written) > 1:
             across = CommitAcross(self._client, self._services, self._backends)
-            return await across.run(written, last_chance=self._backends.check_cancelled)
+            return await across.run(list(written.values()), last_chance=self._backends.check_cancelled)
         try:
             return await self._commit_on(*written.values()) if written else "COMMIT"
         except ConnectionLost as lost:
