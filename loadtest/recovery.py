@@ -35,6 +35,7 @@ STABLE_FACTOR = 1.5
 STABLE_FLOOR_S = 0.05  # below this a p99 is well, whatever it was before: the machine's own noise
 _POLL_S = 0.05
 _ROWS = 10_000
+_LATEST_RECOVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -124,6 +125,7 @@ def measure(cluster: Cluster, branch: str, users: int, phases: Phases, mix: str)
             watcher.start()
             times = _disturb(cluster, node, began, phases, output, console)
             _wait_until(began + length, output, console)
+            _await_recovery(watch, times)
             watch.stop.set()
             watcher.join()
         records = read_records(output, names, began)
@@ -145,6 +147,13 @@ def _disturb(cluster: Cluster, node: str, began: float, phases: Phases, output: 
     console.print(f"{times.restart:5.1f} s  start {node}")
     cluster.nodes[node].start()
     return times
+
+
+def _await_recovery(watch: Watch, times: Times) -> None:
+    """A node that takes long to start is recovered when the load has ended already."""
+    deadline = time.monotonic() + _LATEST_RECOVERY_S
+    while times.restart is not None and watch.first("up", times.restart) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def _await_load(output: Path, users: int) -> None:

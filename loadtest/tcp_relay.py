@@ -21,7 +21,7 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 _PIECE_BYTES = 64 * 1024
 _LINGER_NOT = struct.pack("ii", 1, 0)  # close sends RST
-_CALL_TIMEOUT_S = 10.0
+_CALL_TIMEOUT_S = 60.0
 
 
 def error_message(sqlstate: str, message: str, severity: str = "FATAL") -> bytes:
@@ -49,6 +49,7 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    held: bytes = b""  # of the client, not passed on yet
 
 
 class TcpRelay:
@@ -94,6 +95,10 @@ class TcpRelay:
     def served(self) -> int:
         """Pieces of clients' bytes that were passed on so far."""
         return self._served
+
+    def holds(self, part: bytes) -> bool:
+        """Whether such bytes of a client have come and were not passed on yet, because it stalls or delays them."""
+        return self._call(self._holds(part))
 
     # How it can misbehave; `heal` ends all of it
 
@@ -175,6 +180,9 @@ class TcpRelay:
             link.client.write(message)
             link.client.close()
 
+    async def _holds(self, part: bytes) -> bool:
+        return any(part in link.held for link in self._links)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
         self._links.add(link)
@@ -204,6 +212,7 @@ class TcpRelay:
         first = True
         with contextlib.suppress(OSError):
             while piece := await reader.read(_PIECE_BYTES):
+                link.held = piece if to_server else link.held
                 await self._running.wait()
                 if to_server:
                     await self._to_server(piece, link, first=first)
@@ -220,6 +229,7 @@ class TcpRelay:
             return
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
+        link.held = b""
         self._served += 1
         link.server.write(piece)
         await link.server.drain()

@@ -10,10 +10,13 @@ import psycopg
 
 from tests.fix_nodes import LibraryCluster
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 
-_OTHERS = """SELECT state, query FROM pg_stat_activity
-             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> 'test'"""
+_CONNECTIONS = """SELECT pid FROM pg_stat_activity
+                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+                        AND application_name NOT IN ('test', 'pgproxy catalog', 'pgproxy check')"""
+# The heartbeats of all proxies that run read the nodes' tables, and wait for their locks, all the time.
+_STATEMENTS = _CONNECTIONS.replace("SELECT pid", "SELECT state, query") + " AND application_name <> 'pgproxy heartbeat'"
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -30,11 +33,11 @@ def connect(cluster: LibraryCluster, node: str) -> psycopg.Connection:
 
 
 def open_statements(cluster: LibraryCluster) -> list[tuple[str, str, str]]:
-    """(node, state, query) of everything that runs or is in a transaction on the nodes that are up."""
+    """(node, state, query) of everything that clients run or have in a transaction on the nodes that are up."""
     found = []
     for name in cluster.nodes:
         with connect(cluster, name) as node:
-            found += [(name, *row) for row in node.execute(_OTHERS + " AND state <> 'idle'").fetchall()]
+            found += [(name, *row) for row in node.execute(_STATEMENTS + " AND state <> 'idle'").fetchall()]
     return found
 
 
@@ -50,10 +53,26 @@ def await_running(cluster: LibraryCluster, part: str, count: int = 1) -> None:
     )
 
 
-def connections(cluster: LibraryCluster, node: str) -> set[int]:
-    """The process ids of all connections to a node but those of this module."""
+def lock_waits(cluster: LibraryCluster, node: str) -> int:
+    """How many statements of clients wait for a lock on this node."""
     with connect(cluster, node) as connection:
-        return {pid for (pid,) in connection.execute(_OTHERS.replace("state, query", "pid")).fetchall()}
+        return len(connection.execute(_STATEMENTS + " AND wait_event_type = 'Lock'").fetchall())
+
+
+def connections(cluster: LibraryCluster, node: str) -> set[int]:
+    """The process ids of the connections to a node: of pools, clients and heartbeats, but not of those that any proxy
+    opens for a moment to read the catalog."""
+    with connect(cluster, node) as connection:
+        return {pid for (pid,) in connection.execute(_CONNECTIONS).fetchall()}
+
+
+def load_settings_again(connection: psycopg.Connection) -> None:
+    """pg_reload_conf, and wait for it: a session learns of it from the postmaster, which takes up no new connection
+    before it has read everything itself."""
+    loaded = "SELECT pg_conf_load_time()"
+    (before,) = connection.execute(loaded).fetchone() or (None,)
+    connection.execute("SELECT pg_reload_conf()")
+    until(lambda: connection.execute(loaded).fetchone() != (before,), "the server has read its settings again")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -20,6 +22,17 @@ pytest_plugins = [
 ]
 
 pytest.register_assert_rewrite("tests.clients.sides")
+
+_DESCRIPTORS = 8_192  # some tests are a thousand clients
+
+
+def pytest_configure() -> None:
+    """Take so many file descriptors, where the soft limit is the usual 1,024 and the hard one allows more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _DESCRIPTORS:
+        enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
 
 # No test may fail because the machine is slow.
 settings.register_profile("pgproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

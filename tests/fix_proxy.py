@@ -17,13 +17,20 @@ import pytest
 
 from pgproxy.demo.library import DATABASE
 from pgproxy.demo.nodes import HOST, SUPERUSER, free_port
-from pgproxy.shardmap.model import HttpSettings, ShardMap
+from pgproxy.shardmap.model import HeartbeatSettings, HttpSettings, PoolSettings, ProxySettings, ShardMap
 from pgproxy.shardmap.write import to_toml
 from tests.fix_nodes import LibraryCluster
 
 NO_HTTP = HttpSettings(enabled=False)
-_START_TIMEOUT_S = 20.0
-_STOP_TIMEOUT_S = 40.0
+_START_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 90.0
+# No test may fail because the machine is slow: limits that are not a test's subject are far away.
+_FAR_LIMITS: dict[type, dict[str, Any]] = {
+    ProxySettings: {"startup_timeout_s": 60.0, "slow_statement_ms": 60_000, "failover_deadline_s": 60.0},
+    PoolSettings: {"queue_timeout_s": 60.0, "connect_timeout_s": 30.0},
+    HeartbeatSettings: {"timeout_s": 15.0},
+    HttpSettings: {"statement_timeout_s": 60.0},
+}
 
 
 class HasShardMap(Protocol):
@@ -62,11 +69,15 @@ def running_proxy(
     **settings: Any,
 ) -> Iterator[RunningProxy]:
     """A proxy of one's own. `settings` are fields of ProxySettings that differ from the default, `change` makes other
-    changes to the shard map; `http` is its HTTP side, which is off otherwise; `arguments` are `serve`'s."""
+    changes to the shard map; `http` is its HTTP side, which is off otherwise; `arguments` are `serve`'s. Limits that
+    nobody has chosen are those of a slow machine."""
     port = free_port()
     config, log = directory / "shardmap.toml", directory / "proxy.log"
-    shard_map = change(replace(cluster.shard_map(port), http=http))
-    config.write_text(to_toml(replace(shard_map, proxy=replace(shard_map.proxy, **settings))), encoding="utf-8")
+    given = cluster.shard_map(port)
+    shard_map = change(replace(given, proxy=patient(given.proxy), http=_with_far_limits(http)))
+    chosen = replace(shard_map.proxy, **settings)
+    chosen = replace(chosen, pool=_with_far_limits(chosen.pool))
+    config.write_text(to_toml(replace(shard_map, proxy=chosen)), encoding="utf-8")
     with log.open("wb") as output:
         process = serve(config, output, *arguments)
     try:
@@ -75,6 +86,18 @@ def running_proxy(
         yield RunningProxy(HOST, port, conninfo, log, config, process)
     finally:
         end(process)
+
+
+def patient(settings: ProxySettings) -> ProxySettings:
+    """With far limits where it has the default ones."""
+    pool, heartbeat = _with_far_limits(settings.pool), _with_far_limits(settings.heartbeat)
+    return replace(_with_far_limits(settings), pool=pool, heartbeat=heartbeat)
+
+
+def _with_far_limits(settings: Any) -> Any:
+    default = type(settings)()
+    far = _FAR_LIMITS[type(settings)]
+    return replace(settings, **{name: far[name] for name in far if getattr(settings, name) == getattr(default, name)})
 
 
 def serve(config: Path, output: IO[bytes], *options: str) -> subprocess.Popen[bytes]:
@@ -105,7 +128,7 @@ def await_answer(process: subprocess.Popen[bytes], conninfo: str, log: Path) -> 
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
-            psycopg.connect(conninfo, connect_timeout=2).close()
+            psycopg.connect(conninfo, connect_timeout=10).close()
             return
         except psycopg.OperationalError as failure:
             if "certificate" in str(failure) or "encrypted connections only" in str(failure):

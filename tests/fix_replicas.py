@@ -22,7 +22,7 @@ from tests.fix_proxy import RunningProxy
 
 NODE = "west-library"  # the one with standbys
 PATIENCE_S = 60.0
-QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=2.0)
+QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=20.0)
 
 
 @dataclass(frozen=True)

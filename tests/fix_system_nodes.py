@@ -17,6 +17,7 @@ from pgproxy.demo import nodes
 from pgproxy.demo.library import DATABASE, load_library
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, stop_nodes
 from pgproxy.shardmap.model import ShardMap
+from tests.activity import load_settings_again
 from tests.fix_nodes import LibraryCluster, node_directory
 from tests.fix_tls import Certificates, Pair
 
@@ -73,8 +74,7 @@ class SystemNode(EmbeddedNode):
         own = f"host all {nodes.SUPERUSER} 127.0.0.1/32 trust\n"
         with psycopg.connect(self.conninfo(), autocommit=True) as connection:
             (self.data / "pg_hba.conf").write_text(hba + own)
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("SELECT pg_sleep(0.2)")
+            load_settings_again(connection)
 
 
 @contextmanager

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSSENC_REQUEST = struct.pack("!II", 8, 80877104)
 PROTOCOL_3_0 = 3 << 16
 PROTOCOL_3_2 = 3 << 16 | 2
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 # Where in its own source a server raised an error; no part of an answer that clients look at.
 _SOURCE_FIELDS = "FLR"
@@ -183,6 +185,18 @@ class RawClient:
             self._buffer += data
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
+
+
+def logged_in_at_last(log_in: Callable[[], RawClient]) -> RawClient:
+    """Past start-up, however often a proxy that does not wait long lets go of it because the machine is slow."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            client = log_in()
+            if client.key[1]:
+                return client
+            client.socket.close()
+        assert time.monotonic() < deadline, "nobody gets in"
 
 
 def frame(kind: str, payload: bytes = b"") -> bytes:

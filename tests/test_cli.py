@@ -20,7 +20,7 @@ from pgproxy.demo.nodes import free_port
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
 from pgproxy.shardmap.write import to_toml
 from pgproxy.wire.scram import make_verifier
-from tests.activity import until
+from tests.activity import TIMEOUT_S, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.session.fix_authentication import PASSWORD, with_rules, write_users
@@ -128,7 +128,7 @@ def test_serve_needs_a_users_file_that_is_right(config: str) -> None:
     Path(config).write_text(Path(config).read_text() + rules)
     (Path(config).parent / "users.txt").write_text('"alice" "hunter2"\n')
     command = [sys.executable, "-m", "pgproxy", "serve", "--config", config, "--log-format", "human"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == 1
     assert 'users.txt:1: what is stored for "alice" is no SCRAM verifier' in ended.stderr
     assert "hunter2" not in ended.stderr
@@ -169,7 +169,7 @@ def test_status_logs_in(guarded_proxy: RunningProxy) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             env=env,
         )
 
@@ -224,7 +224,7 @@ def test_status_follows_a_killed_node(own_cluster: LibraryCluster, tmp_path: Pat
         return code, {node["node"]: node["state"] for node in json.loads(output)["nodes"]}
 
     def await_states(proxy: RunningProxy, expected: tuple[int, dict[str, str]]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + TIMEOUT_S
         while (found := states(proxy)) != expected:
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
@@ -240,7 +240,7 @@ def test_status_follows_a_killed_node(own_cluster: LibraryCluster, tmp_path: Pat
 
 def test_a_second_proxy_on_the_same_port(shared_proxy: RunningProxy) -> None:
     serve = [sys.executable, "-m", "pgproxy", "serve", "--config", str(shared_proxy.config)]
-    ended = subprocess.run(serve, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(serve, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1:{shared_proxy.port}" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -248,5 +248,5 @@ def test_a_second_proxy_on_the_same_port(shared_proxy: RunningProxy) -> None:
 
 def test_sigterm_ends_the_proxy_well(proxy: RunningProxy) -> None:
     proxy.process.send_signal(signal.SIGTERM)
-    assert proxy.process.wait(60) == 0
+    assert proxy.process.wait(90) == 0
     assert "Traceback" not in proxy.log_text()

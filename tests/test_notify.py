@@ -22,7 +22,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         path = Path(directory, "notify")
         listening.bind(str(path))
-        listening.settimeout(30)
+        listening.settimeout(90)
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         yield listening
 

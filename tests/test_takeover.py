@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 SLEEP = "SELECT pg_sleep(30) FROM books WHERE branch = 'west' LIMIT 1"
 TOOK_OVER = "took the port over from process"
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 
 
 def start(proxy: RunningProxy, name: str, config: Path | None = None) -> tuple[subprocess.Popen[bytes], Path]:

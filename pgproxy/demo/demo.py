@@ -45,7 +45,7 @@ from pgproxy.shardmap.model import HttpSettings
 from pgproxy.shardmap.write import to_toml
 
 EXIT_OK, EXIT_FAILURE = 0, 1
-_PROXY_START_TIMEOUT_S = 20.0
+_PROXY_START_TIMEOUT_S = 60.0
 _PROXY_STOP_TIMEOUT_S = 35.0
 _POLL_S = 0.05
 _HTTP_PORT = 8088

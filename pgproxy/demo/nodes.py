@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ SYSTEM_USER = "embedded_postgres"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NODE_NAMES = ("downtown-library", "west-library", "north-library")
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _INSTALLED = (Path("embedded_postgres/pginstall"), Path("embedded_postgres.libs"))  # the latter on Linux only
@@ -40,6 +41,9 @@ _MADE = "made"  # a file that appears once initdb has ended well
 _PORTS = range(20_000, 32_000)
 # Each comes again only after all the others: who was given one may listen on it much later, after an initdb say.
 _PORTS_IN_TURN = itertools.cycle(random.sample(_PORTS, len(_PORTS)))
+# The UDP ports of the same numbers, by which other processes that look for a port know those given here.
+_SIGNS: deque[int] = deque()
+_MOST_SIGNS = 100
 
 _INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
@@ -71,11 +75,24 @@ class NodeError(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that this process has not been given lately."""
+    """A port of 127.0.0.1 that nobody listens on, and that nobody, in this process or another, was given lately."""
     for port in itertools.islice(_PORTS_IN_TURN, 200):
-        if listen_problem(HOST, port) is None:
+        if listen_problem(HOST, port) is None and _put_sign(port):
             return port
     raise NodeError("no free port on 127.0.0.1")
+
+
+def _put_sign(port: int) -> bool:
+    """Whether no other process has one there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sign:
+        try:
+            sign.bind((HOST, port))
+        except OSError:
+            return False
+        _SIGNS.append(sign.detach())
+    if len(_SIGNS) > _MOST_SIGNS:
+        os.close(_SIGNS.popleft())
+    return True
 
 
 def listen_problem(host: str, port: int) -> str | None:

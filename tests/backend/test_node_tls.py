@@ -21,7 +21,7 @@ from pgproxy.errors import NodeFailure, ProxyError
 from pgproxy.shardmap.model import ClusterSettings, HeartbeatSettings, Node, ShardMap
 from pgproxy.shardmap.write import to_toml
 from pgproxy.tls.node import load_node_tls
-from tests.activity import await_running, until
+from tests.activity import await_running, load_settings_again, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import running_proxy
 from tests.fix_system_nodes import SecureCluster, SystemNode, secure_standby
@@ -201,8 +201,7 @@ def _reissued(cluster: SecureCluster, certificates: Certificates, pair: str) -> 
     assert isinstance(node, SystemNode)
     node.prepare(getattr(certificates, pair), certificates.ca)
     with psycopg.connect(node.conninfo(), autocommit=True) as connection:
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute("SELECT pg_sleep(0.2)")
+        load_settings_again(connection)
     return node
 
 

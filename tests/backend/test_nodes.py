@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,8 @@ from tests.fix_nodes import LibraryCluster, running_cluster
 from tests.fix_proxy import RunningProxy, running_proxy
 
 WEST = "west-library"
-QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=0.5)
+QUICK = HeartbeatSettings(interval_s=0.2, timeout_s=20.0)
+NOTICES_STALLS = replace(QUICK, timeout_s=2.0)
 BRANCHES = ("downtown", "west", "north")
 
 
@@ -74,7 +76,8 @@ def _goes_on(client: Load, count: int = 5) -> None:
 @pytest.mark.parametrize("how", ["kill -9", "SIGSTOP"])
 def test_a_node_that_dies_under_load_and_comes_back(how: str, cluster: LibraryCluster, tmp_path: Path) -> None:
     node = cluster.nodes[WEST]
-    with running_proxy(cluster, tmp_path, heartbeat=QUICK) as proxy, load(proxy) as clients:
+    heartbeat = NOTICES_STALLS if how == "SIGSTOP" else QUICK
+    with running_proxy(cluster, tmp_path, heartbeat=heartbeat) as proxy, load(proxy) as clients:
         for client in clients.values():
             _goes_on(client)
         if how == "SIGSTOP":

@@ -17,10 +17,11 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange
 from pgproxy.backend.pool import NodePool
 from pgproxy.shardmap.model import PoolSettings
-from tests.activity import await_nothing_open, await_running, connect, connections, locked, until
+from tests.activity import await_nothing_open, await_running, connect, connections, lock_waits, locked, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient, query
+from tests.test_reload import reload, with_pool
 
 PATIENCE_S = 60.0
 
@@ -29,12 +30,13 @@ COUNT_WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 
 
 def test_who_waits_too_long_for_a_connection_hears_so(library_cluster: LibraryCluster, tmp_path: Path) -> None:
-    pool = PoolSettings(size=2, queue_timeout_s=0.1)
-    with running_proxy(library_cluster, tmp_path, pool=pool) as proxy:
+    with running_proxy(library_cluster, tmp_path, pool=PoolSettings(size=2)) as proxy:
         with proxy.connect() as one, proxy.connect() as two, proxy.connect() as three:
+            three.execute("SELECT count(*) FROM books")
             for holder in (one, two):
                 holder.execute("BEGIN")
                 holder.execute(COUNT_WEST)
+            reload(proxy, with_pool(queue_timeout_s=0.1))  # now that all connections are open
             for sql in (COUNT_WEST, "SELECT count(*) FROM books", f"SELECT 1; {COUNT_WEST}"):
                 with pytest.raises(psycopg.errors.TooManyConnections, match=WEST):
                     three.execute(sql)
@@ -105,7 +107,7 @@ def test_a_client_that_vanishes_leaves_nothing_running(
         client.send(query(last))
         await_running(library_cluster, "books_b")
         client.vanish()
-        until(lambda: not waiting_for_lock(library_cluster), "the statement has been cancelled")
+        until(lambda: not lock_waits(library_cluster, WEST), "the statement has been cancelled")
         with small_proxy.connect() as other:
             assert other.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()
     with small_proxy.connect() as other:
@@ -114,14 +116,9 @@ def test_a_client_that_vanishes_leaves_nothing_running(
     await_nothing_open(library_cluster)
 
 
-def waiting_for_lock(cluster: LibraryCluster) -> int:
-    with connect(cluster, WEST) as node:
-        return node.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()[0]
-
-
 @pytest.fixture(scope="module")
 def small_proxy(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    pool = PoolSettings(size=2, queue_timeout_s=10)
+    pool = PoolSettings(size=2)
     with running_proxy(library_cluster, tmp_path_factory.mktemp("small"), pool=pool) as proxy:
         yield proxy
 
@@ -148,7 +145,7 @@ def test_a_limit_does_not_wait_for_a_slow_shard_s_rest(
     with small_proxy.connect() as client, locked(library_cluster, WEST, "books_b"):
         for _ in range(5):
             assert len(client.execute("SELECT isbn FROM books LIMIT 4").fetchall()) == 4
-        until(lambda: not waiting_for_lock(library_cluster), "the slow shard's statements have been cancelled")
+        until(lambda: not lock_waits(library_cluster, WEST), "the slow shard's statements have been cancelled")
     with small_proxy.connect() as client:
         assert client.execute("SELECT count(*) FROM books").fetchone()[0] > 10
     await_nothing_open(library_cluster)
@@ -161,7 +158,7 @@ def test_an_error_on_one_shard_does_not_wait_for_another(
     with small_proxy.connect() as client, locked(library_cluster, WEST, "books_b"):
         with pytest.raises(psycopg.errors.DivisionByZero):
             client.execute(sql)
-        until(lambda: not waiting_for_lock(library_cluster), "the other shard's statement has been cancelled")
+        until(lambda: not lock_waits(library_cluster, WEST), "the other shard's statement has been cancelled")
         assert client.execute("SELECT count(*) FROM books WHERE branch = 'north'").fetchone()
     await_nothing_open(library_cluster)
 

@@ -15,7 +15,7 @@ from tests.fix_proxy import RunningProxy, await_answer, end, running_proxy, serv
 
 BRANCHES = ("downtown", "west", "north")  # one of each node, in the nodes' order
 DEAD = "west-library"
-# "up" asks until each shard has answered, or 40 seconds; "down" asks each once. One word for each shard.
+# "up" asks until each shard has answered, or 90 seconds; "down" asks each once. One word for each shard.
 Ask = Callable[[str], list[str]]
 
 

@@ -204,9 +204,9 @@ def test_listeners_temporary_tables_and_locks_over_a_pool(sides: Sides) -> None:
 
                 await listener.add_listener("shelf", hear)
                 await speaker.execute("NOTIFY shelf, 'one'")
-                found: list[Any] = [await asyncio.wait_for(heard.get(), 20)]
+                found: list[Any] = [await asyncio.wait_for(heard.get(), 90)]
                 await listener.execute("SELECT pg_notify('shelf', $1)", "two")
-                found.append(await asyncio.wait_for(heard.get(), 20))
+                found.append(await asyncio.wait_for(heard.get(), 90))
                 await listener.remove_listener("shelf", hear)
                 found.append(await listener.fetchval("SELECT pg_try_advisory_lock(4711)"))
                 found.append(await speaker.fetchval("SELECT pg_try_advisory_lock(4711)"))

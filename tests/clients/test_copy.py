@@ -134,7 +134,7 @@ def test_psql(sides: Sides, tmp_path: Path, tmp_path_factory: pytest.TempPathFac
     def run(side: Side) -> Any:
         done = subprocess.run(
             [program, "-X", "-h", side.host, "-p", str(side.port), "-U", side.user, side.database],
-            input=script, capture_output=True, text=True, check=False, timeout=60,
+            input=script, capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
         errors = [line for line in done.stderr.splitlines() if "constraint" not in line]  # which has a shard's name
         return done.stdout, errors, out.read_text(), read_back(side)

@@ -63,7 +63,7 @@ def books(shared_proxy: RunningProxy) -> Iterator[None]:
 
 def run(pgbench: Path, proxy: RunningProxy, *options: str) -> str:
     command = [str(pgbench), "-h", proxy.host, "-p", str(proxy.port), "-U", "postgres", *options, "library_system"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

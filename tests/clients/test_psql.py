@@ -47,7 +47,7 @@ class Psql:
         """What it prints, its errors, and its exit code."""
         with self.start(side, *options) as process:
             try:
-                printed, errors = process.communicate(script + "\n", timeout=90)
+                printed, errors = process.communicate(script + "\n", timeout=180)
             finally:
                 process.kill()
             return printed, errors, process.returncode
@@ -367,7 +367,7 @@ def test_interrupt_cancels(library_cluster: LibraryCluster, shared_proxy: Runnin
         try:
             await_running(library_cluster, "pg_sleep(60)")
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=180)
         finally:
             process.kill()
     assert errors.splitlines()[-1] == "ERROR:  canceling statement due to user request"
@@ -384,7 +384,7 @@ def test_watch_until_interrupted(shared_proxy: RunningProxy, psql: Psql) -> None
             for _ in range(5):
                 assert any("24" in line for line in iter(process.stdout.readline, ""))
             process.send_signal(signal.SIGINT)
-            rest, errors = process.communicate(timeout=60)
+            rest, errors = process.communicate(timeout=180)
         finally:
             process.kill()
     assert "ERROR" not in errors.replace("ERROR:  canceling statement due to user request", ""), rest
@@ -422,7 +422,7 @@ def _typed(command: list[str], *lines: bytes) -> str:
 
 def _until_prompt(terminal: int) -> bytes:
     """Until the prompt stands there, or the terminal is closed."""
-    seen, deadline = b"", time.monotonic() + 30
+    seen, deadline = b"", time.monotonic() + 90
     while not seen.endswith(b"# ") and time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1)[0]:
             continue

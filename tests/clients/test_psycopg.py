@@ -283,7 +283,7 @@ def test_notifications_without_blocking(sides: Sides) -> None:
 
             async def listen() -> list[tuple[str, str]]:
                 return [
-                    (notify.channel, notify.payload) async for notify in listener.notifies(timeout=20, stop_after=3)
+                    (notify.channel, notify.payload) async for notify in listener.notifies(timeout=90, stop_after=3)
                 ]
 
             task = asyncio.create_task(listen())

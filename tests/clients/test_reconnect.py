@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.clients.restarts import BRANCHES, Ask, RestartedProxy, live_through
 from tests.clients.sides import Side
 
-PATIENCE_S = 40
+PATIENCE_S = 90
 AskShard = Callable[[str], Any]
 
 
@@ -46,7 +46,7 @@ def _verdict(ask_shard: AskShard, branch: str, patience_s: float) -> str:
 
 @contextmanager
 def psycopg_pool(side: Side) -> Iterator[AskShard]:
-    with ConnectionPool(side.url(), min_size=1, max_size=2, check=ConnectionPool.check_connection, timeout=10) as pool:
+    with ConnectionPool(side.url(), min_size=1, max_size=2, check=ConnectionPool.check_connection, timeout=60) as pool:
 
         def ask(branch: str) -> Any:
             with pool.connection() as connection:
@@ -57,7 +57,7 @@ def psycopg_pool(side: Side) -> Iterator[AskShard]:
 
 @contextmanager
 def psycopg_pool_unchecked(side: Side) -> Iterator[AskShard]:
-    with ConnectionPool(side.url(), min_size=2, max_size=2, timeout=10) as pool:
+    with ConnectionPool(side.url(), min_size=2, max_size=2, timeout=60) as pool:
 
         def ask(branch: str) -> Any:
             with pool.connection() as connection:
@@ -108,7 +108,7 @@ def _in_a_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60)
+        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(180)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -119,7 +119,7 @@ def _in_a_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
 def psycopg_async_pool(side: Side) -> Iterator[AskShard]:
     with _in_a_loop() as run:
         check = AsyncConnectionPool.check_connection
-        pool = AsyncConnectionPool(side.url(), min_size=1, max_size=2, open=False, check=check, timeout=10)
+        pool = AsyncConnectionPool(side.url(), min_size=1, max_size=2, open=False, check=check, timeout=60)
         run(pool.open())
 
         async def ask(branch: str) -> Any:

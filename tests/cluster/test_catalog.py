@@ -84,7 +84,7 @@ def zoo_map(cluster: LibraryCluster) -> ShardMap:
         shard_map,
         tables={**shard_map.tables, "zoo": zoo},
         reference_tables=frozenset({"currencies", "absent"}),
-        proxy=replace(shard_map.proxy, pool=PoolSettings(connect_timeout_s=2.0)),
+        proxy=replace(shard_map.proxy, pool=PoolSettings(connect_timeout_s=60.0)),
     )
 
 

@@ -259,7 +259,7 @@ def test_all_problems_at_once_and_other_nodes_still_checked(bare_schema: Library
 
 def test_a_silent_node_does_not_hold_the_check_up(library_cluster: LibraryCluster) -> None:
     shard_map = library_cluster.shard_map()
-    pool = replace(shard_map.proxy.pool, connect_timeout_s=0.2)
+    pool = replace(shard_map.proxy.pool, connect_timeout_s=3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         nodes = {**shard_map.nodes, NODES[0]: Node(NODES[0], "127.0.0.1", silent.getsockname()[1])}
         errors = _check(replace(shard_map, nodes=nodes, proxy=replace(shard_map.proxy, pool=pool))).errors

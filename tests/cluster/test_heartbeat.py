@@ -23,9 +23,10 @@ from pgproxy.shardmap.model import HeartbeatSettings, Node, Shard, ShardMap
 from tests.fix_nodes import LibraryCluster, running_cluster
 
 WEST, NORTH = "west-library", "north-library"
-PATIENCE_S = 20.0
-QUICK = HeartbeatSettings(interval_s=0.1, timeout_s=0.5)
-RARE = HeartbeatSettings(interval_s=3600.0, timeout_s=0.5, down_after=1)
+PATIENCE_S = 60.0
+QUICK = HeartbeatSettings(interval_s=0.1, timeout_s=20.0)  # for nodes that refuse connections
+NOTICES_STALLS = replace(QUICK, timeout_s=2.0)
+RARE = HeartbeatSettings(interval_s=3600.0, timeout_s=20.0, down_after=1)
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,20 +127,20 @@ async def test_kill_and_restart(cluster: LibraryCluster, caplog: pytest.LogCaptu
 
 
 async def test_a_stalled_node_is_down_until_it_goes_on(cluster: LibraryCluster) -> None:
-    async with beating(cluster) as heartbeats:
+    async with beating(cluster, NOTICES_STALLS) as heartbeats:
         with stalled(cluster.nodes[WEST]):
             await until(lambda: heartbeats.state(WEST).up is False)
-            assert heartbeats.state(WEST).error == "no answer within 0.5 s"
+            assert heartbeats.state(WEST).error == "no answer within 2 s"
             assert heartbeats.state(NORTH).up is True
         await until(lambda: heartbeats.state(WEST).up is True)
 
 
 async def test_a_proxy_that_is_busy_blames_no_node(cluster: LibraryCluster) -> None:
     """While the loop stands still for longer than the timeout, the answer arrives and waits to be read."""
-    async with beating(cluster, HeartbeatSettings(interval_s=0.05, timeout_s=0.1, down_after=1)) as heartbeats:
-        for _ in range(5):
+    async with beating(cluster, HeartbeatSettings(interval_s=0.05, timeout_s=1.0, down_after=1)) as heartbeats:
+        for _ in range(3):
             await asyncio.sleep(0.06)
-            time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+            time.sleep(1.2)  # noqa: ASYNC251 - that is the point
         assert not heartbeats.events or all(event.up for event in heartbeats.events)
         assert all(state.failures == 0 for state in heartbeats.states().values())
 
@@ -156,13 +157,14 @@ async def test_stop_does_not_wait_for_a_stalled_node(cluster: LibraryCluster) ->
 
 async def test_neither_connections_nor_tasks_leak(cluster: LibraryCluster) -> None:
     tasks, descriptors = len(asyncio.all_tasks()), open_descriptors()
-    async with beating(cluster, replace(QUICK, timeout_s=0.2)) as heartbeats:
+    async with beating(cluster, replace(QUICK, timeout_s=0.5)) as heartbeats:
         running = len(asyncio.all_tasks())
         opened = open_descriptors()
         for _ in range(2):
             with stalled(cluster.nodes[WEST]):
                 await until(lambda: heartbeats.state(WEST).failures >= 4)
-                assert open_descriptors() <= opened + 1
+                # Each may be in the middle of a new connection; four have failed.
+                assert open_descriptors() <= opened + len(cluster.nodes)
             await until(lambda: heartbeats.state(WEST).up is True)
         await until(lambda: open_descriptors() <= opened)
         assert len(asyncio.all_tasks()) <= running + len(cluster.nodes)  # each may be in the middle of a probe
@@ -215,16 +217,16 @@ async def test_a_node_that_is_down_at_the_start(cluster: LibraryCluster, caplog:
 
 async def test_a_server_that_accepts_and_never_answers(cluster: LibraryCluster) -> None:
     with socket.create_server((HOST, 0)) as silent:
-        shard_map = with_heartbeat(cluster.shard_map(), QUICK)
+        shard_map = with_heartbeat(cluster.shard_map(), NOTICES_STALLS)
         node = Node(WEST, HOST, silent.getsockname()[1])
         async with Heartbeats(replace(shard_map, nodes={**shard_map.nodes, WEST: node})) as heartbeats:
             assert heartbeats.state(WEST).up is False
-            assert heartbeats.state(WEST).error == "no answer within 0.5 s"
+            assert heartbeats.state(WEST).error == "no answer within 2 s"
             assert heartbeats.state(NORTH).up is True
 
 
 async def test_thresholds(cluster: LibraryCluster) -> None:
-    slow = HeartbeatSettings(interval_s=0.05, timeout_s=0.5, down_after=4, up_after=3)
+    slow = HeartbeatSettings(interval_s=0.05, timeout_s=20.0, down_after=4, up_after=3)
     shard_map = with_heartbeat(cluster.shard_map(), slow)
     changes: list[NodeState] = []
     async with Heartbeats(shard_map) as heartbeats:
@@ -243,11 +245,11 @@ async def test_thresholds(cluster: LibraryCluster) -> None:
 
 
 async def test_a_locked_table_is_not_a_dead_node(cluster: LibraryCluster) -> None:
-    async with beating(cluster, replace(QUICK, timeout_s=0.4)) as heartbeats:
+    async with beating(cluster, NOTICES_STALLS) as heartbeats:
         with psycopg.connect(cluster.conninfo(WEST)) as connection:
             connection.execute("LOCK TABLE books_b IN ACCESS EXCLUSIVE MODE")
             seen = heartbeats.state(WEST).last_ok
-            await until(lambda: (heartbeats.state(WEST).latency_ms or 0) >= 200)  # it did wait for the lock
+            await until(lambda: (heartbeats.state(WEST).latency_ms or 0) >= 1000)  # it did wait for the lock
             assert heartbeats.state(WEST).last_ok != seen
             assert heartbeats.state(WEST).up is True
             assert heartbeats.state(WEST).failures == 0

@@ -17,7 +17,7 @@ import pytest
 from pgproxy.demo.nodes import HOST, free_port
 
 ROOT = Path(__file__).parent.parent.parent
-TIMEOUT_S = 60.0
+TIMEOUT_S = 240.0
 
 
 def demo(*arguments: str | Path) -> list[str]:
@@ -174,7 +174,12 @@ def test_a_node_that_cannot_start(port: int, demo_directory: Path) -> None:
         ("shardmap.toml", signal.SIGTERM),
     ],
 )
-def test_stopped_during_start_up(port: int, demo_directory: Path, until: str, number: signal.Signals) -> None:
+def test_stopped_during_start_up(
+    port: int, demo_directory: Path, until: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The proxy takes its time: otherwise all might be ready before a slow machine lets us send the signal.
+    (tmp_path / "sitecustomize.py").write_text("import sys, time\n'serve' in sys.orig_argv and time.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     running = start_demo("--port", port, "--data-dir", demo_directory)
     deadline = time.monotonic() + TIMEOUT_S
     while not (demo_directory / until).exists():

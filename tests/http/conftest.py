@@ -17,7 +17,7 @@ from pgproxy.shardmap.model import HttpSettings
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
 
-TIMEOUT_S = 30
+TIMEOUT_S = 90
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,6 @@ class HttpProxy:
 @pytest.fixture(scope="session")
 def web(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpProxy]:
     """For all tests that only read, and for the sample write."""
-    http = HttpSettings(port=free_port(), write=True, max_rows=50, default_limit=10, statement_timeout_s=2.0)
+    http = HttpSettings(port=free_port(), write=True, max_rows=50, default_limit=10)
     with running_proxy(library_cluster, tmp_path_factory.mktemp("web"), http=http) as proxy:
         yield HttpProxy(proxy, http.port or 0)

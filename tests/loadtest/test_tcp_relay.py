@@ -23,7 +23,7 @@ def relay(library_cluster: LibraryCluster) -> Iterator[TcpRelay]:
         yield running
 
 
-def connect(relay: TcpRelay, timeout_s: int = 5) -> psycopg.Connection:
+def connect(relay: TcpRelay, timeout_s: int = 60) -> psycopg.Connection:
     return psycopg.connect(
         host=HOST,
         port=relay.port,

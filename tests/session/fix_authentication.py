@@ -13,6 +13,7 @@ import pytest
 from pgproxy.demo.nodes import HOST, SUPERUSER, EmbeddedNode
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule, AuthUsers
 from pgproxy.shardmap.model import ShardMap
+from tests.activity import load_settings_again
 from tests.fix_nodes import LibraryCluster, running_node
 from tests.fix_proxy import RunningProxy, running_proxy
 
@@ -45,8 +46,7 @@ def guarded_pg() -> Iterator[EmbeddedNode]:
             connection.execute("CREATE DATABASE library_system")
             rules = [f"host all {user} 127.0.0.1/32 {method}" for user, method in GUARDED.items()]
             (node.data / "pg_hba.conf").write_text("\n".join([*rules, "host all postgres 127.0.0.1/32 trust", ""]))
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("SELECT pg_sleep(0.2)")  # the postmaster reads it on a signal
+            load_settings_again(connection)
         yield node
 
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgproxy.shardmap.model import PoolSettings
-from tests.activity import await_nothing_open, await_running, locked, open_statements, until
+from tests.activity import TIMEOUT_S, await_nothing_open, await_running, locked, open_statements, until
 from tests.extended_client import SYNC, bind, converse, execute, flush, once, parse, simple
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
@@ -37,7 +37,7 @@ class Attempt(threading.Thread):
 
     @property
     def state(self) -> str | None:
-        self.join(20)
+        self.join(TIMEOUT_S)
         assert not self.is_alive(), "the statement goes on"
         return self.error.sqlstate if isinstance(self.error, psycopg.Error) else None
 

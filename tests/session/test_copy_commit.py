@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from pgproxy.demo.nodes import NODE_NAMES
@@ -55,6 +56,17 @@ def meanwhile(sides: CopySides, before: tuple[str, ...], after: tuple[str, ...])
         on_failing(sides, *after)
 
 
+def commits_wait(sides: CopySides) -> bool:
+    """Whether the node knows of its standby by now; what waits for that to tell is cancelled."""
+    cancelled = False
+    with ThreadPoolExecutor(1) as thread:
+        tried = thread.submit(on_failing, sides, "CREATE TEMP TABLE tried ()")
+        while not tried.done():
+            cancelled |= bool(on_failing(sides, f"SELECT pg_cancel_backend(pid) {WAITING}"))
+        tried.result()
+    return cancelled
+
+
 def stored(sides: CopySides) -> set[str]:
     """The nodes that have rows."""
     found = set()
@@ -91,6 +103,7 @@ def test_a_node_that_dies_behind_its_commit(sides_to_copy: CopySides) -> None:
         meanwhile(sides_to_copy, WAITS_AT_COMMIT, WAITS_NO_MORE),
         RawClient.logged_in(sides_to_copy.proxy.conninfo) as client,
     ):
+        until(lambda: commits_wait(sides_to_copy), "the node waits for its standby")
         client.send(copying("COPY numbers FROM STDIN", ROWS)[0])
         until(lambda: on_failing(sides_to_copy, f"SELECT 1 {WAITING}"), "the node waits in its COMMIT")
         on_failing(sides_to_copy, f"SELECT pg_terminate_backend(pid) {WAITING}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.activity import await_nothing_open, await_running, connections
+from tests.activity import await_nothing_open, await_running
 from tests.extended_client import SYNC, bind, converse, execute, once, parse
 from tests.fix_letters import letters_cluster
 from tests.fix_nodes import LibraryCluster, running_cluster
@@ -249,16 +249,24 @@ def test_describing_expressions_over_groups_reads_few_of_them(letters: RunningPr
         assert peak_bytes(letters.process.pid) - before < GROWTH_BYTES
 
 
-def test_connections_are_not_used_up(letters: RunningProxy, library_cluster: LibraryCluster) -> None:
+def test_connections_are_not_used_up(letters: RunningProxy) -> None:
     """Expressions over groups are computed on the transaction's own connection."""
-    with letters.connect() as connection:
+    with letters.connect() as connection, letters.connect(dbname="pgproxy") as admin:
+
+        def pools(column: str) -> dict[str, int]:
+            cursor = admin.execute("SHOW POOLS")
+            at = [each.name for each in cursor.description or ()].index(column)
+            return {row[0]: int(row[at]) for row in cursor.fetchall()}
+
         connection.execute("SELECT count(*) FROM letters")
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM letters")
-        before = {node: connections(library_cluster, node) for node in library_cluster.nodes}
+        size, in_use = pools("size"), pools("in_use")
+        assert set(in_use.values()) == {1}
         for name in "abcdefgh":
             sql = "SELECT letter, count(*) + 1 FROM letters GROUP BY letter HAVING count(*) > 1 ORDER BY letter"
             connection.execute(f"DECLARE {name} CURSOR FOR {sql}".encode())
             assert connection.execute(f"FETCH 1 FROM {name}".encode()).fetchone() == ("a", 10_001)
-        assert {node: connections(library_cluster, node) for node in library_cluster.nodes} == before
+        assert pools("in_use") == in_use
+        assert all(found <= size[node] for node, found in pools("size").items())
         connection.execute("ROLLBACK")

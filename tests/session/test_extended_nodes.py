@@ -160,7 +160,7 @@ def terminate(cluster: LibraryCluster, node: str) -> None:
     with psycopg.connect(cluster.conninfo(node), autocommit=True, application_name="test") as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%books_b%'"
-            " AND pid <> pg_backend_pid()"
+            " AND pid <> pg_backend_pid() AND application_name <> 'pgproxy heartbeat'"
         )
 
 

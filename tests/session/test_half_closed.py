@@ -74,4 +74,4 @@ def test_its_place_is_free_afterwards(shared_proxy: RunningProxy) -> None:
     before = clients()
     for _ in range(5):
         _answer(shared_proxy.conninfo, query("SELECT 1"))
-    until(lambda: clients() == before, "the sessions have ended")
+    until(lambda: clients() <= before, "the sessions have ended")

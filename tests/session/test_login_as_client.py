@@ -17,7 +17,7 @@ from pgproxy.shardmap.model import ShardMap
 from pgproxy.shardmap.write import to_toml
 from pgproxy.wire.auth import md5_secret
 from pgproxy.wire.scram import make_verifier
-from tests.activity import until
+from tests.activity import load_settings_again, until
 from tests.fix_nodes import LibraryCluster, running_cluster
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.raw_client import RawClient
@@ -56,8 +56,7 @@ def guarded_cluster() -> Iterator[LibraryCluster]:
                 for table in ("patrons", *(s.table for s in shard_map.tables["patrons"].shards if s.node == name)):
                     connection.execute(f"REVOKE SELECT ON {table} FROM told".encode())
                 (node.data / "pg_hba.conf").write_text("\n".join(rules))
-                connection.execute("SELECT pg_reload_conf()")
-                connection.execute("SELECT pg_sleep(0.2)")
+                load_settings_again(connection)
         yield cluster
 
 

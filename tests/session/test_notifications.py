@@ -153,7 +153,7 @@ def test_psycopg2_polls(conninfo: str) -> None:
             connection.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
         listener.cursor().execute("LISTEN a")
         speaker.cursor().execute("NOTIFY a, 'hello'")
-        assert select.select([listener], [], [], 20) == ([listener], [], [])
+        assert select.select([listener], [], [], 90) == ([listener], [], [])
         listener.poll()
         assert [(notify.channel, notify.payload) for notify in listener.notifies] == [("a", "hello")]
     finally:
@@ -169,6 +169,6 @@ def test_psycopg_notifies(conninfo: str) -> None:
         listener.execute("SELECT pg_notify('a', %s)", ("myself",))
         found = [
             (notify.channel, notify.payload, notify.pid == listener.info.backend_pid)
-            for notify in listener.notifies(timeout=20, stop_after=2)
+            for notify in listener.notifies(timeout=90, stop_after=2)
         ]
         assert found == [("a", "hello", False), ("a", "myself", True)]

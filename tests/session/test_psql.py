@@ -22,7 +22,7 @@ def run_psql(program: Path, proxy: RunningProxy, script: str) -> subprocess.Comp
         input=script,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

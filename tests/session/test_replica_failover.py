@@ -19,7 +19,7 @@ from tests.fix_proxy import RunningProxy, running_proxy
 from tests.fix_replicas import NODE, QUICK, ReplicatedCluster, follow, node_rows, replicated_cluster, until
 
 # Asks when there is a reason to, but is slow to believe that a node is down.
-RARE = HeartbeatSettings(interval_s=3600.0, timeout_s=5.0, down_after=1000)
+RARE = HeartbeatSettings(interval_s=3600.0, timeout_s=20.0, down_after=1000)
 ROUTED = "SELECT inet_server_port() FROM books WHERE branch = 'west' LIMIT 1"
 WRITE = "UPDATE books SET price = coalesce(price, 0) + 1 WHERE branch = 'west' RETURNING inet_server_port()"
 ELSEWHERE = "SELECT count(*) FROM books WHERE branch = 'north'"
@@ -175,7 +175,8 @@ def test_an_old_primary_that_insists_is_cut_off(tmp_path: Path) -> None:
                 with pytest.raises(psycopg.OperationalError):
                     client.execute("COMMIT")
                 refused(client)
-                assert replicated.ask(old, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == 0
+                left = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+                until(lambda: replicated.ask(old, left) == 0)
                 relay.heal()
                 until(lambda: state(proxy) == "up")
                 assert port_of(client, WRITE) == new.port

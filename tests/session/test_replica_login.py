@@ -13,6 +13,7 @@ from pgproxy.demo.nodes import SUPERUSER
 from pgproxy.shardmap.auth_rules import AuthMethod, AuthRule
 from pgproxy.shardmap.model import ShardMap
 from pgproxy.wire.scram import make_verifier
+from tests.activity import load_settings_again
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.fix_replicas import NODE, QUICK, ReplicatedCluster, until
 from tests.session.fix_authentication import PASSWORD, conninfo, with_rules, write_users
@@ -38,7 +39,8 @@ def guarded(replicated: ReplicatedCluster) -> ReplicatedCluster:
     replicated.caught_up()
     for member in (*replicated.standbys, *replicated.cluster.nodes.values()):
         (member.data / "pg_hba.conf").write_text(HBA)
-        assert replicated.ask(member, "SELECT pg_reload_conf()")
+        with replicated.connect(member) as node:
+            load_settings_again(node)
     return replicated
 
 

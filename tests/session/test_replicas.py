@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgproxy.shardmap.model import HeartbeatSettings
 from tests.fix_proxy import RunningProxy, running_proxy
 from tests.fix_replicas import NODE, QUICK, ReplicatedCluster, node_rows, until
 
@@ -29,10 +30,14 @@ def reading_replicas(
 
 @contextmanager
 def started(
-    replicated: ReplicatedCluster, directory: Path, read_from: str, max_lag_s: float = 60.0
+    replicated: ReplicatedCluster,
+    directory: Path,
+    read_from: str,
+    max_lag_s: float = 60.0,
+    heartbeat: HeartbeatSettings = QUICK,
 ) -> Iterator[RunningProxy]:
     change = replicated.shard_map(read_from, max_lag_s)
-    with running_proxy(replicated.cluster, directory, change, heartbeat=QUICK) as proxy:
+    with running_proxy(replicated.cluster, directory, change, heartbeat=heartbeat) as proxy:
         until(lambda: all(row["lag_s"] != "None" for row in node_rows(proxy) if "/" in row["node"]))
         yield proxy
 
@@ -212,12 +217,13 @@ def test_a_replica_too_far_behind_is_not_read(shared_replicated: ReplicatedClust
 def test_a_stalled_replica_holds_nobody_up(shared_replicated: ReplicatedCluster, tmp_path: Path) -> None:
     replicated = shared_replicated
     first, second = replicated.standbys
-    with started(replicated, tmp_path, "replica") as proxy, proxy.connect() as client:
-        assert ports(client) == {first.port, second.port}
+    notices = HeartbeatSettings(interval_s=0.2, timeout_s=2.0)
+    with started(replicated, tmp_path, "replica", heartbeat=notices) as proxy, proxy.connect() as client:
+        until(lambda: ports(client) == {first.port, second.port})
         first.signal(signal.SIGSTOP)
         try:
             assert ports(client, times=4) <= {second.port, replicated.primary.port}
-            assert ports(client) == {second.port}
+            until(lambda: ports(client) == {second.port})
         finally:
             first.signal(signal.SIGCONT)
         until(lambda: ports(client) == {first.port, second.port})

@@ -11,7 +11,7 @@ from pgproxy.shardmap.model import PoolSettings
 from tests.activity import await_nothing_open, locked, until
 from tests.fix_nodes import LibraryCluster, ReferencePostgres
 from tests.fix_proxy import RunningProxy, running_proxy
-from tests.raw_client import RawClient
+from tests.raw_client import RawClient, query
 
 SLOW = [
     "SELECT pg_sleep(60)",
@@ -39,6 +39,7 @@ def test_statement_timeout_reaches_every_node(
         with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
             connection.execute(sql.encode())
         connection.execute("ROLLBACK")
+        connection.execute("SET statement_timeout = 0")
         assert connection.execute("SELECT count(*) FROM books WHERE branch = 'west'").fetchone()
     await_nothing_open(library_cluster)
 
@@ -64,8 +65,9 @@ def test_lock_timeout(shared_proxy: RunningProxy, library_cluster: LibraryCluste
 def until_closed(conninfo: str, statements: list[str]) -> list[tuple[object, ...]]:
     """What comes after the last statement's answer, up to the close."""
     with RawClient.logged_in(conninfo) as client:
-        for statement in statements:
-            client.query(statement)
+        client.send(b"".join(map(query, statements)))  # at once, for none of them to be late
+        for _ in statements:
+            client.until_ready()
         return [message.shown() for message in client.messages()]
 
 
@@ -74,7 +76,7 @@ def until_closed(conninfo: str, statements: list[str]) -> list[tuple[object, ...
 def test_an_idle_transaction_ends_the_session(
     name: str, first: str, shared_proxy: RunningProxy, reference_pg: ReferencePostgres
 ) -> None:
-    statements = [f"SET {name} = '200ms'", "BEGIN", first]
+    statements = [f"SET {name} = '1s'", "BEGIN", first]
     answer = until_closed(shared_proxy.conninfo, statements)
     assert answer == until_closed(reference_pg.conninfo, statements)
     assert answer[0][0] == "E"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgproxy.shardmap.model import PoolSettings
-from tests.activity import await_nothing_open, await_running, locked, until
+from tests.activity import await_nothing_open, await_running, lock_waits, locked, until
 from tests.extended_client import Step, bind, describe, execute, parse
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
@@ -61,19 +61,12 @@ def test_a_client_that_vanishes_leaves_nothing_behind(
             await_running(library_cluster, "books_b")
             client.vanish()
             # The lock is still held: it is a cancel that ends what waits for it.
-            until(lambda: not waiting_for_the_lock(library_cluster), "what the client began is cancelled")
+            until(lambda: not lock_waits(library_cluster, "west-library"), "what the client began is cancelled")
     await_nothing_open(library_cluster)
     with small_proxy.connect(dbname="pgproxy") as admin:
         until(lambda: all(row[3] == 0 == row[8] for row in admin.execute("SHOW POOLS")), "nothing is in use")
     with small_proxy.connect() as connection:
         assert connection.execute("SELECT count(*) FROM books").fetchone()
-
-
-def waiting_for_the_lock(cluster: LibraryCluster) -> bool:
-    """Nobody but the proxy's connections waits on a node of the cluster."""
-    with cluster.connect("west-library") as node:
-        sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        return node.execute(sql).fetchone() is not None
 
 
 def test_clients_that_vanish_while_they_wait_for_a_connection(

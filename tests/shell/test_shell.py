@@ -12,12 +12,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.activity import await_running, until
 from tests.clients.restarts import RestartedProxy
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, end, running_proxy
 
 ROOT = Path(__file__).parent.parent.parent
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 def run(proxy: RunningProxy, *arguments: str, typed: str | None = None) -> tuple[int, str]:
@@ -167,11 +168,13 @@ def test_a_conversation(shared_proxy: RunningProxy, tmp_path: Path) -> None:
     assert history.stat().st_mode & 0o777 == 0o600
 
 
-def test_control_c_cancels_the_statement(shared_proxy: RunningProxy, tmp_path: Path) -> None:
+def test_control_c_cancels_the_statement(
+    library_cluster: LibraryCluster, shared_proxy: RunningProxy, tmp_path: Path
+) -> None:
     with terminal(shared_proxy, tmp_path) as shell:
         shell.sendline("SELECT 'begun'; SELECT pg_sleep(60);")
         shell.expect_exact("(1 row)")
-        time.sleep(1)  # until the second one runs
+        await_running(library_cluster, "pg_sleep(60)")
         shell.sendintr()
         shell.expect_exact("57014")
         shell.expect_exact("SQL>")
@@ -191,17 +194,32 @@ def test_an_alert_is_printed_at_the_prompt(own_cluster: LibraryCluster, tmp_path
     with running_proxy(own_cluster, tmp_path) as proxy, terminal(proxy, tmp_path) as shell:
         shell.sendline("STATUS;")
         shell.expect_exact("(3 rows)")
+        await_alerts(proxy)
         own_cluster.kill("west-library")
         shell.expect_exact("node west-library is DOWN")
         own_cluster.restart("west-library")
         shell.expect_exact("node west-library is UP")
 
 
+def await_alerts(proxy: RunningProxy) -> None:
+    """Until the shell's alerts have seen a first state: when they ask for the second time."""
+
+    def asked() -> int:
+        with proxy.connect(dbname="pgproxy") as admin:
+            cursor = admin.execute("SHOW CLIENTS")
+            names = [column.name for column in cursor.description or ()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        alerts = [row for row in rows if (row["application_name"], row["database"]) == ("pgproxy shell", "pgproxy")]
+        return max((int(row["statements"]) for row in alerts), default=0)
+
+    until(lambda: asked() >= 2, "the alerts have begun")
+
+
 def test_a_pause_is_no_alert(library_cluster: LibraryCluster, tmp_path: Path) -> None:
     with running_proxy(library_cluster, tmp_path) as proxy, terminal(proxy, tmp_path) as shell:
         shell.sendline("STATUS;")
         shell.expect_exact("(3 rows)")
-        time.sleep(1.5)  # until the alerts have seen a first state
+        await_alerts(proxy)
         with proxy.connect(dbname="pgproxy") as admin:
             admin.execute('PAUSE "west-library"')
             shell.expect_exact("node west-library is paused")
