@@ -149,7 +149,8 @@ class Deadlocks:
         suspect = suspects.get(victim(circle))
         if suspect is not None and suspect.give_way(suspect.statement, self._detail(circle, suspects)):
             nodes = ", ".join(dict.fromkeys(self._names[edge.blocker.place] for edge in circle))
-            log.warning("40P01: deadlock over %s: the statement of client %s is cancelled", nodes, suspect.client)
+            facts = {"client": suspect.client, "node": nodes, "sqlstate": "40P01"}
+            log.warning("deadlock over several connections: a statement is cancelled", extra=facts)
 
     def _detail(self, circle: Circle, suspects: Mapping[str, Suspect]) -> str:
         """As PostgreSQL tells it (DeadLockReport); sessions by the process ids that their clients know."""

@@ -4,10 +4,11 @@ on other connections stays locked until it ends. Finding the deadlocks is the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
+from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.scanner import IDLE
 from pgproxy.session.backends import Backends
 from pgproxy.session.session import Session
@@ -47,10 +48,10 @@ def suspects(sessions: Iterable[Session]) -> list[Suspect]:
 
 def _suspect(session: Session) -> Suspect | None:
     """None where nothing could wait for one connection while the session waits for another."""
-    parts = _parts(session.backends)
+    current = session.transactions.current
+    parts = _parts(session.backends, () if current is None else current.joined.values())
     if len(parts) < 2 or not any(part.holds for part in parts):
         return None
-    current = session.transactions.current
     return Suspect(
         pid=session.pid,
         client=session.client.address,
@@ -62,11 +63,11 @@ def _suspect(session: Session) -> Suspect | None:
     )
 
 
-def _parts(backends: Backends) -> tuple[Part, ...]:
-    """Outside of a transaction a part of a statement ends by itself, and with it its locks."""
-    connections = dict.fromkeys((*backends.held, *backends.pins.by_node.values()))
+def _parts(backends: Backends, joined: Collection[BackendConnection]) -> tuple[Part, ...]:
+    """Outside of a transaction on its node a part of a statement ends by itself, and with it its locks."""
+    kept = backends.pins.by_node.values()
     return tuple(
-        Part(connection.node, connection.pid, connection.status != IDLE or connection in backends.pins)
-        for connection in connections
+        Part(connection.node, connection.pid, connection.status != IDLE or connection in joined or connection in kept)
+        for connection in dict.fromkeys((*backends.held, *kept))
         if connection.pid is not None
     )
