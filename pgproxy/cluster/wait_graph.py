@@ -67,7 +67,7 @@ def _edges_of(wait: Wait, sessions: Sessions) -> Iterator[Edge]:
     process = wait.process
     waiters: set[Vertex] = {sessions.holds.get(process, process), sessions.uses.get(process, process)}
     for pid in wait.blockers:
-        if pid:  # 0 is a prepared transaction: whoever prepared it ends it, without waiting for anyone
+        if pid:  # 0 is a prepared transaction: no process, and whoever prepared it is about to end it
             blocker = Process(process.place, pid)
             holder = sessions.holds.get(blocker, blocker)
             yield from (Edge(waiter, wait, blocker, holder) for waiter in waiters)
