@@ -183,6 +183,7 @@ class Metrics:
         "clients",
         "clients_refused",
         "clients_total",
+        "deadlocks",
         "errors",
         "here",
         "local",
@@ -209,6 +210,7 @@ class Metrics:
         self.clients_refused = 0
         self.logins_refused = 0  # no rule, wrong password, …
         self.cancels = 0
+        self.deadlocks = 0  # over several nodes, broken here
         self.route = 0  # one shard
         self.scatter = 0  # several shards
         self.to_node = 0  # no sharded table

@@ -27,6 +27,7 @@ from pgproxy.backend.retired import Retired
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.auth_query import AuthQuery
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.deadlocks import Deadlocks
 from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Beats, Heartbeats, NodeState
 from pgproxy.cluster.in_doubt import InDoubt
@@ -42,10 +43,11 @@ from pgproxy.session.newcomers import Newcomers
 from pgproxy.session.recent import Recent
 from pgproxy.session.services import Services
 from pgproxy.session.session import Session
+from pgproxy.session.suspects import suspects
 from pgproxy.session.time_limits import TimeLimits
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.members import all_members
-from pgproxy.shardmap.model import Engine, PoolSettings, ShardMap
+from pgproxy.shardmap.model import Engine, Node, PoolSettings, ShardMap
 from pgproxy.statement_log import StatementLog
 from pgproxy.tls.certificates import Certificates, load_certificates
 from pgproxy.tls.serving import ServingTls
@@ -127,6 +129,9 @@ class Worker:
         self.heartbeats.on_move(self._primary_moved)
         self.in_doubt = InDoubt(loop, self._as_it_stands, lambda node: node not in self._down)
         self._time_limits = TimeLimits(self.sessions, shard_map.proxy, loop)
+        self._deadlocks = Deadlocks(
+            lambda: suspects(self.sessions.values()), self._nodes_up, lambda: self.shard_map.cluster
+        )
 
     # Life
 
@@ -136,6 +141,8 @@ class Worker:
         await self._read_facts()
         self.in_doubt.start()
         self._time_limits.start()
+        if not self.gateways.interchangeable:  # one cluster sees its deadlocks itself
+            self._deadlocks.start()
 
     async def keep_facts_fresh(self) -> None:
         """Read the catalog again now and then, when a node comes back, and until it could be read at all."""
@@ -151,6 +158,7 @@ class Worker:
     async def stop(self) -> None:
         self._time_limits.stop()
         await self.in_doubt.stop()
+        await self._deadlocks.stop()
         await self.orders.close()
         for pool in self.pools.values():
             pool.close()
@@ -561,6 +569,9 @@ class Worker:
     def _cannot_plan(self, why: str) -> None:
         if self.in_force.planner is None:
             self.in_force = replace(self.in_force, why_no_planner=why)
+
+    def _nodes_up(self) -> list[Node]:
+        return [node for name, node in self._as_it_stands().nodes.items() if name not in self._down]
 
     def _as_it_stands(self) -> ShardMap:
         """The shard map with the primaries' addresses."""

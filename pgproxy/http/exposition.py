@@ -63,6 +63,7 @@ def _clients(view: ProxyView) -> Iterator[Metric]:
     yield CounterMetricFamily("pgproxy_clients_refused", "Clients that were too many.", metrics.clients_refused)
     yield CounterMetricFamily("pgproxy_retries", "Statements that were tried again, each time.", metrics.retries)
     yield CounterMetricFamily("pgproxy_cancel_requests", "Requests that cancelled a statement.", metrics.cancels)
+    yield CounterMetricFamily("pgproxy_deadlocks", "Deadlocks over several nodes.", metrics.deadlocks)
 
 
 def _statements(view: ProxyView) -> Iterator[Metric]:

@@ -60,7 +60,7 @@ class Session:
         self._planned: Planned | None = None  # of the next Query, which the shortcut could not take
         self._sql = ""  # of the statement that runs, where it goes the long way
         self._started_at = 0.0  # of the statement, by time.monotonic: the loop's clock ticks in milliseconds
-        self._overdue = -1.0  # when the statement began that was cancelled for its time
+        self._why_cancelled: tuple[float, ProxyError] | None = None  # by the proxy, the statement that began then
         self._resting_since: float | None = None  # inside a transaction
         self._idle_too_long = False
         self.backends.pins.pid = pid
@@ -113,11 +113,29 @@ class Session:
         now = monotonic()
         if self.active:
             if statement_s and now - self._started_at > statement_s:
-                self._overdue = self._started_at
-                self._cancel_statement()  # at each look: a node that has not begun the statement ignores the first
+                self._cancel_because(ProxyError("57014", "canceling statement due to statement timeout"))
         elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
             self._idle_too_long = True
             self.client.wake()
+
+    def give_way(self, statement: float, detail: str) -> bool:
+        """The statement that began then is the victim of a deadlock: cancel it. Whether this is the first time."""
+        if not self.active or self._started_at != statement:
+            return False
+        first = self._why_cancelled is None or self._why_cancelled[0] != statement
+        self._services.metrics.deadlocks += first
+        self._cancel_because(ProxyError("40P01", "deadlock detected", detail=detail))
+        return first
+
+    def _cancel_because(self, error: ProxyError) -> None:
+        """Cancel it, again at each call: a node that has not begun the statement ignores the first."""
+        self._why_cancelled = self._started_at, error
+        self._cancel_statement()
+
+    @property
+    def started_at(self) -> float:
+        """When the statement began, by time.monotonic."""
+        return self._started_at
 
     @property
     def state(self) -> str:
@@ -512,15 +530,16 @@ class Session:
     async def _failed(self, error: ProxyError) -> None:
         if isinstance(error, Refused):
             self._services.metrics.refused += 1
-        if error.sqlstate == "57014" and self._overdue == self._started_at:
-            error = ProxyError("57014", "canceling statement due to statement timeout")
+        why = self._why_cancelled
+        if error.sqlstate == "57014" and why is not None and why[0] == self._started_at:
+            error = why[1]
         self._outcomes.failed(error)
         if error.sqlstate in ENDS_SESSION and isinstance(error, ServerError):
             raise error  # the node has ended the session, as one PostgreSQL would
         if self.backends.pins and (lost := self.backends.pins.failure) is not None:
             raise lost  # and with it what the session kept there
         self._outcomes.send_error(error, self._sql)
-        await self.transactions.fail()
+        await self.transactions.fail(in_deadlock=error.sqlstate == "40P01")
 
     def _send_ready(self) -> None:
         self.backends.reported.tell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
@@ -32,6 +33,7 @@ class Transaction:
     def __init__(
         self, begin: str, settings: Settings, reported: Mapping[str, str], *, implicit: bool, strict: bool
     ) -> None:
+        self.began_at = monotonic()
         self.begin = begin
         self.implicit = implicit
         self.strict = strict  # one snapshot for the whole transaction: a second node cannot join
@@ -77,6 +79,11 @@ class Transaction:
         at = self._find(name)
         del self.log[at + 1 :]
         return self.log[at]
+
+    def undoing(self) -> str:
+        """What undoes, on a node where it has not failed, what the failure has undone: all since the last savepoint."""
+        names = [entry.savepoint for entry in self.log if entry.savepoint is not None]
+        return 'ROLLBACK TO "{}"'.format(names[-1].replace('"', '""')) if names else "ROLLBACK"
 
     def joined_since(self, savepoint: Entry) -> Iterator[str]:
         return (node for node in list(self.joined) if node not in savepoint.joined)

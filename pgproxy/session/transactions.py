@@ -9,6 +9,7 @@ table, one connection to one gateway carries the whole transaction: none of this
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from pgproxy.backend.connection import BackendConnection
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 ENDS_SESSION = frozenset({"25P03", "25P04"})  # idle_in_transaction_session_timeout, transaction_timeout
 _FAILED = ord("E")
+_OPEN = ord("T")
 _IDLE = ord("I")
 _ALLOWED_WHEN_FAILED = frozenset({TransactionAction.COMMIT, TransactionAction.ROLLBACK, TransactionAction.ROLLBACK_TO})
 
@@ -177,13 +179,15 @@ class Transactions:
         if self.current is not None and self.current.implicit:
             await self._finish_commit(self.current)
 
-    async def fail(self) -> None:
+    async def fail(self, *, in_deadlock: bool = False) -> None:
         """A statement failed: an explicit transaction waits for ROLLBACK, an implicit one is undone."""
         if self.current is None:
             return
         self.current.failed = True
         if self.current.implicit:
             await self._undo(self.current)
+        elif in_deadlock:
+            await self._let_go(self.current)
 
     # Actions
 
@@ -352,6 +356,13 @@ class Transactions:
         self._backends.settings = transaction.settings_before
         self._backends.reported.values = transaction.reported_before
         self._end(transaction)
+
+    async def _let_go(self, transaction: Transaction) -> None:
+        """Free on the other nodes, too, what others wait for: one server does so when it aborts the transaction, and
+        does not wait for ROLLBACK."""
+        open_ones = [connection for connection in transaction.joined.values() if connection.status == _OPEN]
+        with suppress(ProxyError):  # ROLLBACK will meet it as well
+            await self._backends.execute_on_all(open_ones, transaction.undoing())
 
     async def _undo_on(self, transaction: Transaction, node: str) -> None:
         connection = transaction.joined.pop(node)
