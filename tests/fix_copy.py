@@ -10,6 +10,7 @@ import pytest
 
 from pgproxy.demo.library import DATABASE, library_map
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.fix_nodes import LibraryCluster, node_directory
 from tests.fix_proxy import RunningProxy, running_proxy
@@ -126,7 +127,7 @@ def _create(node: EmbeddedNode, letter: str) -> None:
     with psycopg.connect(node.conninfo(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
-        for statement in (*_SHARED, _UNMAPPED):
+        for statement in (*_SHARED, _UNMAPPED, *commit_log.SETUP):
             connection.execute(statement)
         for name, columns in _COLUMNS.items():
             connection.execute(f"CREATE TABLE {name} ({columns})")
