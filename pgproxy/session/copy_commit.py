@@ -29,28 +29,27 @@ class CommitLegs:
             if not leg.rows:
                 await self._backends.execute(leg.connection, "ROLLBACK")
         written = [leg for leg in legs if leg.rows]
+        connections = [leg.connection for leg in written]
+        if len(written) > 1:
+            # On all at once, and before anything is prepared: it may take longer than recovery waits for the others.
+            await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
+        self._backends.check_cancelled()
         if len(written) > 1 and self._can_prepare(written):
             across = CommitAcross(self._client, self._services, self._backends)
-            connections = [leg.connection for leg in written]
             if await across.run(connections, last_chance=self._backends.check_cancelled) != "COMMIT":
                 raise _rolled_back()
         else:
             await self._one_by_one(written)
 
     def _can_prepare(self, written: Sequence[Leg]) -> bool:
-        """A node may have several of them, and none of it goes into a single transaction of that node."""
+        """Where a node has several shards, it prepares as many transactions."""
         facts = self._backends.in_force.facts
         if facts is None or self._backends.interchangeable or why_not_across(facts, "", "") is not None:
             return False
         return max(Counter(leg.connection.node.name for leg in written).values()) <= facts.max_prepared_transactions
 
     async def _one_by_one(self, written: Sequence[Leg]) -> None:
-        """Constraints that wait for the end are checked everywhere before anything is committed anywhere."""
-        connections = [leg.connection for leg in written]
-        if len(written) > 1:
-            await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
-        self._backends.check_cancelled()
-        exchanges = [connection.query("COMMIT", Mode.SILENT, self._client.wake) for connection in connections]
+        exchanges = [leg.connection.query("COMMIT", Mode.SILENT, self._client.wake) for leg in written]
         while not all(exchange.finished for exchange in exchanges):
             await self._client.wait()
         failed = [leg for leg, exchange in zip(written, exchanges, strict=True) if not _committed(exchange)]

@@ -53,6 +53,7 @@ class CopyIntoShards:
         self._backends = backends
         self._transactions = transactions
         self._apart = True  # each shard has a transaction of its own
+        self._ends = False  # the implicit transaction, which is for this COPY alone
         self._legs: dict[int, Leg] = {}
         self._saved: list[BackendConnection] = []  # with a savepoint from before the first shard's rows
         self._lines = CopyLines()
@@ -65,15 +66,15 @@ class CopyIntoShards:
     async def run(self, arguments: Arguments, call: Call) -> None:
         finished = False
         self._arguments = arguments
-        if call is not SIMPLE and self._transactions.current is None and self._joins_everywhere:
-            self._transactions.begin_implicit()  # more may follow before Sync, which commits
-        self._apart = self._transactions.current is None
+        self._begin_transaction(call)
         try:
             await self._begin()
             await self._copy()
             if self._apart:
                 await _await_sync(self._client, call)
                 await self._commit()
+            elif self._ends:
+                await self._transactions.end_implicit()
             count = sum(_count(leg.exchange) for leg in self._legs.values())
             for _, leg in sorted(self._legs.items()):
                 self._backends.reported.relay(() if leg.exchange is None else leg.exchange.asides)
@@ -100,6 +101,18 @@ class CopyIntoShards:
             self._transactions.leave(leg.connection)
 
     # The beginning
+
+    def _begin_transaction(self, call: Call) -> None:
+        transactions = self._transactions
+        if transactions.current is None and self._joins_everywhere and (call is not SIMPLE or not self._has_pools()):
+            transactions.begin_implicit()  # in the extended protocol more may follow before Sync, which commits
+            self._ends = call is SIMPLE
+        self._apart = transactions.current is None
+
+    def _has_pools(self) -> bool:
+        """They may have as many connections as there are shards."""
+        by_gateway = self._backends.by_gateway(self._plan.table.shards)
+        return all(len(here) == 1 or len(here) <= self._backends.pool(node).settings.size for node, here in by_gateway)
 
     @property
     def _joins_everywhere(self) -> bool:
