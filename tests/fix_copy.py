@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgproxy.demo.library import DATABASE, library_map
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.fix_nodes import LibraryCluster, node_directory
 from tests.fix_proxy import RunningProxy, running_proxy
@@ -101,18 +104,38 @@ def shown(message: Message) -> tuple[object, ...]:
 
 @pytest.fixture(scope="session")
 def copy_sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CopySides]:
+    with _copy_sides(tmp_path_factory.mktemp("copy"), (*_SHARED, _UNMAPPED, *commit_log.SETUP)) as sides:
+        yield sides
+
+
+@pytest.fixture(scope="module")
+def sides_without_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CopySides]:
+    """Nodes that cannot commit one transaction together."""
+    with _copy_sides(tmp_path_factory.mktemp("copy-plain"), (*_SHARED, _UNMAPPED)) as sides:
+        yield sides
+
+
+@contextmanager
+def _copy_sides(path: Path, setup: Sequence[str]) -> Iterator[CopySides]:
     with node_directory() as directory:
         reference = EmbeddedNode("reference", directory / "reference")
         nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
         start_nodes([reference, *nodes])
         try:
             for node, letter in zip([reference, *nodes], ["", *LETTERS], strict=True):
-                _create(node, letter)
+                _create(node, letter, setup)
             cluster = CopyCluster({node.name: node for node in nodes})
-            with running_proxy(cluster, tmp_path_factory.mktemp("copy")) as proxy:
+            with running_proxy(cluster, path) as proxy:
                 yield CopySides(proxy, cluster, reference.conninfo(DATABASE))
         finally:
             stop_nodes([reference, *nodes])
+
+
+@pytest.fixture
+def plain_sides(sides_without_log: CopySides) -> CopySides:
+    """With no rows in them."""
+    sides_without_log.empty()
+    return sides_without_log
 
 
 @pytest.fixture
@@ -122,12 +145,12 @@ def sides_to_copy(copy_sides: CopySides) -> CopySides:
     return copy_sides
 
 
-def _create(node: EmbeddedNode, letter: str) -> None:
+def _create(node: EmbeddedNode, letter: str, setup: Sequence[str]) -> None:
     with psycopg.connect(node.conninfo(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as connection:
-        for statement in (*_SHARED, _UNMAPPED):
-            connection.execute(statement)
+        for statement in setup:
+            connection.execute(statement.encode())
         for name, columns in _COLUMNS.items():
             connection.execute(f"CREATE TABLE {name} ({columns})")
             if letter:

@@ -1,26 +1,28 @@
 """COPY FROM STDIN into shards: the client's rows, each to the node of its key, all or nothing.
 
-Outside a transaction every shard has a connection and a transaction of its own, taken in the order of node names.
-All rows are stored and all constraints checked everywhere before the first COMMIT. Inside a transaction the rows must
-be one shard's.
+Inside a transaction it takes part in that. Outside of one, every shard has a connection and a transaction of its own.
+Either way connections are taken at the beginning, in the order of node names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import compress
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode, ServerError
+from pgproxy.backend.scanner import IDLE
 from pgproxy.errors import NodeFailure, ProxyError, Refused
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import CopyIn, Effect, sql_for
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
+from pgproxy.session.copy_commit import CommitLegs
 from pgproxy.session.copy_data import ClientData, synchronization_lost
+from pgproxy.session.copy_legs import Leg
 from pgproxy.session.copy_lines import CopyLines, in_clients_terms
+from pgproxy.session.logical_names import with_logical_names
 from pgproxy.session.positions import client_position
 from pgproxy.session.services import Services
 from pgproxy.session.transactions import Transactions
@@ -35,23 +37,8 @@ _SETTLE_S = 5.0  # for other nodes to say what they think of the rows before a w
 _SHOWN_BYTES = 100  # of a row in an error's context, as PostgreSQL shows it
 
 
-@dataclass(slots=True)
-class _Leg:
-    """One shard's part."""
-
-    shard: Shard
-    connection: BackendConnection
-    exchange: Exchange
-    rows: int = 0
-    ended: bool = False  # CopyDone or CopyFail was sent
-
-    def send(self, data: bytes) -> None:
-        self.connection.copy_in(wire.copy_data(data))
-
-    def end(self, message: bytes) -> None:
-        if not self.ended:
-            self.ended = True
-            self.connection.copy_in(message)
+_SAVEPOINT = "pgproxy_copy"  # where several shards have one connection
+_FAILED = ord("E")
 
 
 class CopyIntoShards:
@@ -65,8 +52,10 @@ class CopyIntoShards:
         self._services = services
         self._backends = backends
         self._transactions = transactions
-        self._apart = transactions.current is None  # each shard has a transaction of its own
-        self._legs: dict[int, _Leg] = {}
+        self._apart = True  # each shard has a transaction of its own
+        self._ends = False  # the implicit transaction, which is for this COPY alone
+        self._legs: dict[int, Leg] = {}
+        self._saved: list[BackendConnection] = []  # with a savepoint from before the first shard's rows
         self._lines = CopyLines()
         self._data = ClientData(client)
         self._header = b""
@@ -77,15 +66,18 @@ class CopyIntoShards:
     async def run(self, arguments: Arguments, call: Call) -> None:
         finished = False
         self._arguments = arguments
+        self._begin_transaction(call)
         try:
             await self._begin()
             await self._copy()
             if self._apart:
                 await _await_sync(self._client, call)
                 await self._commit()
+            elif self._ends:
+                await self._transactions.end_implicit()
             count = sum(_count(leg.exchange) for leg in self._legs.values())
             for _, leg in sorted(self._legs.items()):
-                self._backends.reported.relay(leg.exchange.asides)
+                self._backends.reported.relay(() if leg.exchange is None else leg.exchange.asides)
             finished = True
         except ProxyError as error:
             await self._undo()
@@ -101,7 +93,8 @@ class CopyIntoShards:
         self._services.metrics.rows += count
         self._client.send(messages.command_complete(f"COPY {count}"))
 
-    def _leave(self, leg: _Leg) -> None:
+    def _leave(self, leg: Leg) -> None:
+        leg.close()
         if self._apart:
             self._backends.give_back(leg.connection)
         else:
@@ -109,13 +102,33 @@ class CopyIntoShards:
 
     # The beginning
 
+    def _begin_transaction(self, call: Call) -> None:
+        transactions = self._transactions
+        if transactions.current is None and self._joins_everywhere and (call is not SIMPLE or not self._has_pools()):
+            transactions.begin_implicit()  # in the extended protocol more may follow before Sync, which commits
+            self._ends = call is SIMPLE
+        self._apart = transactions.current is None
+
+    def _has_pools(self) -> bool:
+        """They may have as many connections as there are shards."""
+        by_gateway = self._backends.by_gateway(self._plan.table.shards)
+        return all(len(here) == 1 or len(here) <= self._backends.pool(node).settings.size for node, here in by_gateway)
+
+    @property
+    def _joins_everywhere(self) -> bool:
+        """The transaction may write on all nodes of the table."""
+        return self._transactions.may_write_on({shard.node for shard in self._plan.table.shards})
+
     async def _begin(self) -> None:
         plan = self._plan
         if self._apart:
             payload = await self._open_all()
         else:
             self._transactions.check_alive()
-            payload = wire.response_payload(int(plan.form.kind is CopyKind.BINARY), plan.columns)
+            if self._joins_everywhere:
+                payload = await self._join_all()
+            else:  # the first row says which node it is
+                payload = wire.response_payload(int(plan.form.kind is CopyKind.BINARY), plan.columns)
         self._client.send(wire.copy_response(b"G", payload))
         self._client.flush()
 
@@ -133,18 +146,45 @@ class CopyIntoShards:
                 self._backends.give_back(connection)
             raise
         for shard, connection in zip(shards, connections, strict=True):
-            self._start(shard, connection)
-        payloads = [await self._agreed(leg) for _, leg in sorted(self._legs.items())]
+            leg = self._legs[shard.index] = Leg(shard, connection)
+            self._start(leg)
+        return await self._all_agreed()
+
+    async def _join_all(self) -> bytes:
+        """All nodes of the table join the transaction, though not all may get rows: so two COPYs take connections in
+        the same order, and what a node has against the statement comes before the data. Who gets no row has not been
+        written to."""
+        found: list[tuple[Shard, BackendConnection]] = []
+        for _, here in self._backends.by_gateway(self._plan.table.shards):
+            found += [(shard, await self._transactions.enter(shard.node, Effect.READ)) for shard in here]
+        for shard, connection in found:
+            await self._take_seat(Leg(shard, connection))
+        return await self._all_agreed()
+
+    async def _take_seat(self, leg: Leg) -> None:
+        """A transaction has one connection to a node, over which its shards are copied into one after the other."""
+        connection, table = leg.connection, self._plan.table
+        taken = any(other.connection is connection for other in self._legs.values())
+        self._legs[leg.shard.index] = leg
+        if taken:
+            leg.wait_its_turn(self._services.shard_map.proxy.sort_memory_bytes // len(table.shards))
+            return
+        if self._transactions.on_one_gateway or [shard.node for shard in table.shards].count(leg.shard.node) > 1:
+            await self._backends.execute(connection, f"SAVEPOINT {_SAVEPOINT}")
+            self._saved.append(connection)
+        self._start(leg)
+
+    async def _all_agreed(self) -> bytes:
+        """Every node that has begun is ready for data: what they say of it."""
+        begun = [(leg, leg.exchange) for _, leg in sorted(self._legs.items()) if leg.exchange is not None]
+        payloads = [await self._agreed(leg, exchange) for leg, exchange in begun]
         return payloads[0]
 
-    def _start(self, shard: Shard, connection: BackendConnection) -> _Leg:
-        sql = sql_for(self._plan.text, shard, self._arguments)
-        leg = self._legs[shard.index] = _Leg(shard, connection, connection.query(sql, Mode.COPY, self._client.wake))
-        return leg
+    def _start(self, leg: Leg) -> None:
+        leg.start(sql_for(self._plan.text, leg.shard, self._arguments), self._client.wake)
 
-    async def _agreed(self, leg: _Leg) -> bytes:
+    async def _agreed(self, leg: Leg, exchange: Exchange) -> bytes:
         """Wait until the node is ready for data."""
-        exchange = leg.exchange
         while exchange.copy_response is None and not exchange.finished:
             await self._client.wait()
         if exchange.copy_response is None:
@@ -155,30 +195,38 @@ class CopyIntoShards:
                 if position is not None:
                     error.position = client_position(position, self._plan.text, leg.shard, self._arguments)
             raise error or ProxyError("08006", "a node did not begin the COPY")
-        if wire.response_columns(exchange.copy_response) != self._plan.columns:
+        self._check_columns(exchange.copy_response)
+        return exchange.copy_response
+
+    def _check_columns(self, copy_response: bytes) -> None:
+        if wire.response_columns(copy_response) != self._plan.columns:
             raise Refused(
                 f'"{self._table}" has columns that COPY leaves out or that the proxy does not know',
                 f"Name the columns: COPY {self._table} (…).",
             )
-        return exchange.copy_response
 
-    async def _leg(self, index: int) -> _Leg:
-        """A shard's leg, begun when the first row for it comes if that is inside a transaction."""
+    async def _leg(self, index: int) -> Leg:
+        """A shard's leg, for a row."""
         leg = self._legs.get(index)
-        if leg is not None:
+        if leg is not None and leg.writes:
             return leg
         shard = self._plan.table.shards[index]
-        connection = await self._transactions.enter(shard.node, Effect.WRITE)
-        if any(other.connection is connection for other in self._legs.values()):
-            raise Refused(
-                "COPY into several shards of one node is not supported inside a transaction",
-                "Run it outside of the transaction.",
-            )
-        leg = self._start(shard, connection)
-        await self._agreed(leg)
+        if not self._apart:
+            connection = await self._transactions.enter(shard.node, Effect.WRITE)
+            self._transactions.note_copied(self._plan.table)
+            if leg is None:
+                leg = Leg(shard, connection)
+                await self._join_late(leg)
+        assert leg is not None, "outside of a transaction all shards have one"
+        leg.writes = True
+        return leg
+
+    async def _join_late(self, leg: Leg) -> None:
+        await self._take_seat(leg)
+        if leg.exchange is not None:
+            await self._agreed(leg, leg.exchange)
         if self._header:
             leg.send(self._header)
-        return leg
 
     # The data
 
@@ -214,9 +262,8 @@ class CopyIntoShards:
         legs = self._legs.values()
         while True:
             self._backends.check_cancelled()
-            for leg in legs:
-                if leg.exchange.error is not None or leg.exchange.finished:
-                    await self._judge(None, None)
+            if any(leg.over for leg in legs):
+                await self._judge(None, None)
             if not any(leg.connection.writing_paused for leg in legs):
                 return
             await self._client.wait()
@@ -269,7 +316,7 @@ class CopyIntoShards:
 
     async def _doubt(self, data: bytes, refused: Refused | None = None, line: int | None = None) -> None:
         """Data that a node has to judge: a row that was `refused`, unless its key is no value at all, or no row."""
-        leg = await self._leg(min(self._legs, default=0))
+        leg = await self._leg(min((index for index, leg in self._legs.items() if leg.exchange is not None), default=0))
         leg.send(data)
         leg.end(wire.copy_done())
         if refused is None:
@@ -279,17 +326,17 @@ class CopyIntoShards:
             self._lines.add((leg.shard.index,), {}, {leg.shard.index: 1})
             await self._judge(self._at(refused, line or 0), line, judge=leg)
 
-    async def _judge(self, problem: ProxyError | None, line: int | None, *, judge: _Leg | None = None) -> None:
+    async def _judge(self, problem: ProxyError | None, line: int | None, *, judge: Leg | None = None) -> None:
         """Something is wrong. A single server would say what is wrong with the first wrong row: hear all nodes to
         the end of what they were given, as long as that does not take too long. Raises. What the `judge` says of the
         data is said instead of the problem."""
         await self._hear_all()
-        if judge is not None and judge.exchange.error is not None and _is_of_data(judge.exchange.error):
+        if judge is not None and judge.error is not None and _is_of_data(judge.error):
             problem = None
         errors = [
-            self._translated(leg.exchange.error)
+            self._translated(leg.error)
             for _, leg in sorted(self._legs.items())
-            if leg.exchange.error is not None and (leg is not judge or problem is None)
+            if leg.error is not None and (leg is not judge or problem is None)
         ]
         if problem is not None:
             known = "W" in problem.fields()
@@ -300,11 +347,7 @@ class CopyIntoShards:
         timer = self._services.loop.call_later(_SETTLE_S, self._client.wake)
         until = self._services.loop.time() + _SETTLE_S
         try:
-            for leg in self._legs.values():
-                self._end(leg)
-            while not self._all_finished() and self._services.loop.time() < until:
-                self._backends.check_cancelled()
-                await self._client.wait()
+            await self._work_off(until)
         finally:
             timer.cancel()
 
@@ -314,15 +357,11 @@ class CopyIntoShards:
             return -1, error
         if not isinstance(error, ServerError):
             return float("inf"), error
-        raw, line = dict(error.raw), None
-        if "W" in raw:
-            raw["W"], line = in_clients_terms(raw["W"], self._plan.table, self._lines)
-        for shard in self._plan.table.shards:
-            for what in ("relation", "table"):
-                raw["M"] = raw["M"].replace(f'{what} "{shard.table}"', f'{what} "{self._table}"')
-            if raw.get("t") == shard.table:
-                raw["t"] = self._table
-        return float("inf") if line is None else line, ServerError(raw, error.node)
+        error, line = with_logical_names(error, (self._plan.table,)), None
+        if "W" in error.raw:
+            context, line = in_clients_terms(error.raw["W"], self._plan.table, self._lines)
+            error = ServerError({**error.raw, "W": context}, error.node)
+        return float("inf") if line is None else line, error
 
     def _at(self, error: ProxyError, line: int, row: bytes | None = None) -> ProxyError:
         """An error of ours with the context that PostgreSQL gives."""
@@ -332,65 +371,77 @@ class CopyIntoShards:
             self._services.metrics.refused += 1
         return ServerError(fields, "")
 
-    def _all_finished(self) -> bool:
-        return all(leg.exchange.finished for leg in self._legs.values())
-
     # The end
 
-    def _end(self, leg: _Leg) -> None:
+    async def _finish(self) -> None:
+        await self._work_off(float("inf"))
+        if any(leg.error is not None for leg in self._legs.values()):
+            await self._judge(None, None)
+        await self._backends.execute_on_all(self._saved, f"RELEASE SAVEPOINT {_SAVEPOINT}")
+
+    async def _work_off(self, until: float) -> None:
+        """Every node gets what is left for it, and says what it thinks of it. Without a time limit the first error ends
+        that: then `_judge` goes on."""
+        legs = [leg for leg in self._legs.values() if leg.exchange is not None]
+        while legs:
+            await self._end_all(legs, until)
+            failed = until == float("inf") and any(leg.error is not None for leg in legs)
+            legs = [] if failed or self._services.loop.time() >= until else await self._next_in_turn()
+
+    async def _end_all(self, legs: Sequence[Leg], until: float) -> None:
+        while self._services.loop.time() < until:
+            self._backends.check_cancelled()
+            for leg in legs:
+                if not leg.over and leg.exchange is not None and leg.exchange.copy_response is not None:
+                    self._check_columns(leg.exchange.copy_response)
+                    if leg.pass_on():
+                        self._end(leg)
+            if all(leg.finished for leg in legs):
+                return
+            await self._client.wait()
+
+    async def _next_in_turn(self) -> list[Leg]:
+        """The next shard of each connection, begun. Where the one before has failed, the node forgets that for now: the
+        first wrong row may be another's."""
+        found: dict[BackendConnection, Leg] = {}
+        for leg in self._legs.values():
+            if leg.exchange is None and leg.rows and not leg.connection.closed:
+                found.setdefault(leg.connection, leg)
+        for connection, leg in found.items():
+            if connection.status == _FAILED:
+                await self._backends.execute(connection, f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            self._start(leg)
+        return list(found.values())
+
+    def _end(self, leg: Leg) -> None:
         if self._plan.form.kind is CopyKind.BINARY and not leg.ended and self._header:
             leg.send(wire.BINARY_TRAILER)
         leg.end(wire.copy_done())
 
-    async def _finish(self) -> None:
-        for leg in self._legs.values():
-            self._end(leg)
-        while not self._all_finished():
-            self._backends.check_cancelled()
-            await self._client.wait()
-        if any(leg.exchange.error is not None for leg in self._legs.values()):
-            await self._judge(None, None)
-
     async def _commit(self) -> None:
-        """Constraints that wait for the end are checked everywhere before anything is committed anywhere."""
-        written = [leg for _, leg in sorted(self._legs.items()) if leg.rows]
-        connections = [leg.connection for leg in written]
-        if len(written) > 1:
-            try:
-                await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
-            except ServerError as violated:
-                raise self._translated(violated)[1] from None
-        self._backends.check_cancelled()
-        for leg in self._legs.values():
-            if not leg.rows:
-                await self._backends.execute(leg.connection, "ROLLBACK")
-        exchanges = [connection.query("COMMIT", Mode.SILENT, self._client.wake) for connection in connections]
-        while not all(exchange.finished for exchange in exchanges):
-            await self._client.wait()
-        failed = [leg for leg, exchange in zip(written, exchanges, strict=True) if not _committed(exchange)]
-        if not failed:
-            return
-        error = next((exchange.error for exchange in exchanges if exchange.error is not None), None)
-        if len(failed) == len(written) and (len(written) == 1 or not isinstance(error, NodeFailure)):
-            raise self._translated(error or ProxyError("40000", "the COPY was rolled back by its node"))[1]
-        raise _in_doubt([leg for leg in written if leg not in failed], failed)
+        legs = [leg for _, leg in sorted(self._legs.items())]
+        try:
+            await CommitLegs(self._client, self._services, self._backends).run(legs)
+        except ServerError as violated:
+            raise self._translated(violated)[1] from None
 
     async def _undo(self) -> None:
         """Nothing of it may stay."""
-        for leg in self._legs.values():
+        begun = [leg for leg in self._legs.values() if leg.exchange is not None]
+        for leg in begun:
             leg.end(wire.copy_fail("COPY ended by an error elsewhere"))
         timer = self._services.loop.call_later(_SETTLE_S, self._client.wake)
         until = self._services.loop.time() + _SETTLE_S
         try:
-            for leg in self._legs.values():
-                while not leg.exchange.finished and self._services.loop.time() < until:
+            for leg in begun:
+                while not leg.finished and self._services.loop.time() < until:
                     await self._client.wait()
-                if not leg.exchange.finished:
+                if not leg.finished:
                     leg.connection.abort()
-                elif self._apart and not leg.connection.closed:
+                elif self._apart and not leg.connection.closed and leg.connection.status != IDLE:
                     await self._roll_back(leg.connection)
         except BaseException:
-            for leg in self._legs.values():
+            for leg in begun:
                 leg.connection.abort()
             raise
         finally:
@@ -421,23 +472,8 @@ def _is_of_data(error: ProxyError) -> bool:
     return error.sqlstate.startswith("22") or error.sqlstate == "08P01"
 
 
-def _committed(exchange: Exchange) -> bool:
-    return exchange.error is None and exchange.tag == "COMMIT"
-
-
-def _in_doubt(committed: Sequence[_Leg], failed: Sequence[_Leg]) -> ProxyError:
-    def nodes(legs: Sequence[_Leg]) -> str:
-        return ", ".join(sorted({leg.connection.node.name for leg in legs})) or "none"
-
-    return ProxyError(
-        "40003",
-        f"COPY was committed on node {nodes(committed)}, and whether it was on node {nodes(failed)} is not known",
-        hint="Compare the rows on these nodes with the data before you copy it again.",
-    )
-
-
-def _count(exchange: Exchange) -> int:
-    tag = exchange.tag or ""
+def _count(exchange: Exchange | None) -> int:
+    tag = "" if exchange is None else exchange.tag or ""
     return int(tag.rpartition(" ")[2]) if tag.startswith("COPY ") else 0
 
 

@@ -9,6 +9,7 @@ from time import monotonic
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
 from pgproxy.session.settings import Settings, in_one_query, is_strict_isolation
+from pgproxy.shardmap.model import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Transaction:
         self.joined: dict[str, BackendConnection] = {}
         self.applied_before: dict[str, Settings] = {}
         self.writers: tuple[str, ...] = ()  # the nodes written to, in the order of their first write
+        self.copied: tuple[Table, ...] = ()  # into which: errors at COMMIT name them, not their shards
         self.now: str | None = None  # once a statement over several shards has asked
         self.log: list[Entry] = []
 

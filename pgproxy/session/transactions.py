@@ -8,12 +8,12 @@ table, one connection to one gateway carries the whole transaction: none of this
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import TypeVar
 
 from pgproxy.backend.connection import BackendConnection
-from pgproxy.backend.exchange import Mode
+from pgproxy.backend.exchange import Mode, ServerError
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
 from pgproxy.session.across import CommitAcross, why_not_across
@@ -22,10 +22,12 @@ from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
 from pgproxy.session.clock import now, now_on
 from pgproxy.session.failover import Failover, outcome_unknown
+from pgproxy.session.logical_names import with_logical_names
 from pgproxy.session.services import Services
 from pgproxy.session.settings import is_strict_isolation
 from pgproxy.session.styles import Style, output_style
 from pgproxy.session.transaction import Transaction
+from pgproxy.shardmap.model import Table
 from pgproxy.wire.messages import notice_response
 
 T = TypeVar("T")
@@ -96,6 +98,15 @@ class Transactions:
             transaction.note_written(connection.node.name)
         return connection
 
+    def may_write_on(self, nodes: Collection[str]) -> bool:
+        """Whether one transaction may write on all of these: the current one, or one that began now."""
+        if self.on_one_gateway:
+            return True
+        transaction = self.current or self._new("BEGIN", implicit=True)
+        if transaction.strict:
+            return len({*transaction.joined, *nodes}) == 1
+        return len({*transaction.writers, *nodes}) == 1 or not why_not_across(self._backends.in_force.facts, "", "")
+
     @property
     def on_one_gateway(self) -> bool:
         """All statements of a transaction run on one connection, whatever their shards."""
@@ -122,6 +133,11 @@ class Transactions:
             return await self._backends.lease_several(node, count, reads=replica and effect is Effect.READ)
         assert count == 1, "several statements at once on the connection of a transaction"
         return [await self.enter(node, effect, replica=replica)]
+
+    def note_copied(self, table: Table) -> None:
+        """The current transaction has rows for it from a COPY."""
+        if self.current is not None and table not in self.current.copied:
+            self.current.copied += (table,)
 
     def leave(self, connection: BackendConnection) -> None:
         if self.current is None or self.current.joined.get(connection.node.name) is not connection:
@@ -315,6 +331,9 @@ class Transactions:
         try:
             await self.before_commit()
             tag = await self._commit_everywhere(transaction)
+        except ServerError as error:
+            await self._undo(transaction)
+            raise with_logical_names(error, transaction.copied) from None
         except BaseException:
             await self._undo(transaction)
             raise

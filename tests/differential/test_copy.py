@@ -200,6 +200,9 @@ def bound(sql: str) -> bytes:
 ROW = frame("d", b"a\tkey1\tc\t1\n") + frame("d", b"a\tkey2\tc\t1\n") + frame("d", b"a\tkey3\tc\t1\n")
 BAD = frame("d", b"a\tkey1\tc\tx\n")
 DONE, SYNC, FLUSH = frame("c"), frame("S"), frame("H")
+NUMBERS = b"".join(b"%d\ta\n" % at for at in range(200))
+OWNED = b"1\tred\n2\tblue\n3\tred\n4\tblue\n"
+COUNTED = "SELECT count(*), sum(n) FROM loads"
 
 CONVERSATIONS = [
     pytest.param(copying(LOADS, b"a\tb\tc\t1\n", end=FAIL), id="CopyFail"),
@@ -224,6 +227,36 @@ CONVERSATIONS = [
     pytest.param(("BEGIN", *copying(LOADS, b"a\tkey1\tc\tx\n"), "SELECT 1", "ROLLBACK"), id="error in a transaction"),
     pytest.param(("BEGIN", *copying(LOADS, end=FAIL), "SELECT 1", "ROLLBACK"), id="CopyFail in a transaction"),
     pytest.param(("BEGIN", *copying(LOADS), "COMMIT"), id="nothing in a transaction"),
+    pytest.param(("BEGIN", *copying(LOADS, MANY), COUNTED, "COMMIT", COUNTED), id="many in a transaction"),
+    pytest.param(("BEGIN", *copying(LOADS, MANY), COUNTED, "ROLLBACK", COUNTED), id="many, rolled back"),
+    pytest.param(
+        ("BEGIN", *copying(LOADS, MANY), "SAVEPOINT a", *copying(LOADS, MANY), COUNTED, "ROLLBACK TO a", COUNTED,
+         *copying("COPY numbers FROM STDIN", NUMBERS), "RELEASE a", "COMMIT", COUNTED), id="savepoint"),
+    pytest.param(
+        ("BEGIN", "SAVEPOINT a", *copying(LOADS, MANY, b"a\tb\tc\tx\n", MANY), COUNTED, "ROLLBACK TO a", COUNTED,
+         *copying(LOADS, MANY), "COMMIT", COUNTED), id="error behind a savepoint"),
+    pytest.param(
+        ("BEGIN", "INSERT INTO numbers VALUES (1000, 'x')", *copying("COPY numbers FROM STDIN", NUMBERS),
+         "UPDATE numbers SET v = 'y' WHERE k = 7", *copying("COPY numbers FROM STDIN", b"1000\tbad\n"), "COMMIT"),
+        id="what the transaction has written is seen"),
+    pytest.param(("BEGIN", *copying("COPY numbers FROM STDIN", NUMBERS, b"300\tbad\n7\tx\n"), "COMMIT"), id="first of two errors"),
+    pytest.param(("BEGIN READ ONLY", *copying(LOADS, MANY), "ROLLBACK"), id="read only"),
+    pytest.param(("BEGIN", "COPY loads (a, k) FROM STDIN WHERE zzz > 1", "ROLLBACK"), id="refused at once"),
+    pytest.param(("BEGIN", *copying("COPY owned FROM STDIN", OWNED, b"9\tgreen\n"), "COMMIT"), id="deferred constraint at COMMIT"),
+    pytest.param(
+        ("BEGIN", *copying("COPY owned FROM STDIN", OWNED, b"9\tgreen\n"), "DELETE FROM owned WHERE k = 9", "COMMIT"),
+        id="deferred constraint holds at COMMIT"),
+    pytest.param(copying(f"SELECT 1; {LOADS}; {COUNTED}", MANY), id="many among other statements"),
+    pytest.param((*copying(f"{LOADS}; SELECT 1/0", MANY), COUNTED), id="many before an error in the same Query"),
+    pytest.param(
+        (*copying(f"{LOADS}; COPY numbers FROM STDIN", MANY, end=DONE + frame("d", NUMBERS) + DONE),), id="two in a Query"),
+    pytest.param(
+        (bound(LOADS) + frame("d", MANY) + DONE + bound(COUNTED) + bound("COPY numbers FROM STDIN") + frame("d", NUMBERS)
+         + DONE + bound("UPDATE numbers SET v = 'y' WHERE k = 7") + SYNC,), id="extended, several"),
+    pytest.param(
+        (bound(LOADS) + SYNC + frame("d", MANY) + DONE + bound("SELECT 1/0") + SYNC, COUNTED), id="extended, error behind"),
+    pytest.param((bound("COPY owned FROM STDIN") + frame("d", OWNED + b"9\tgreen\n") + DONE + SYNC,), id="extended, deferred constraint"),
+    pytest.param((bound("BEGIN") + bound(LOADS) + frame("d", MANY) + DONE + SYNC, COUNTED, "ROLLBACK", COUNTED), id="extended, BEGIN"),
     pytest.param(("BEGIN", "SELECT 1/0", LOADS, "ROLLBACK"), id="in a failed transaction"),
     pytest.param(
         copying("SELECT 1; COPY loads FROM STDIN; SELECT 2", b"a\tkey1\tc\t1\n"), id="among other statements"

@@ -10,6 +10,7 @@ from time import sleep
 import psycopg
 import pytest
 
+from pgproxy.shardmap import commit_log
 from tests.activity import TIMEOUT_S, await_nothing_open, until
 from tests.fix_copy import CopySides, copying, shown
 from tests.fix_proxy import RunningProxy
@@ -72,17 +73,55 @@ def test_a_node_that_breaks_ends_the_copy_on_all(sides_to_copy: CopySides) -> No
     assert count(proxy) == 0
 
 
-def test_one_node_may_be_written_in_a_transaction(sides_to_copy: CopySides) -> None:
-    proxy = sides_to_copy.proxy
+def test_a_client_that_vanishes_in_a_transaction_leaves_nothing(sides_to_copy: CopySides) -> None:
+    with RawClient.logged_in(sides_to_copy.proxy.conninfo) as client:
+        client.query("BEGIN")
+        client.send(copying(LOADS, rows(0, 100))[0])
+        assert client.until_ready()[-2].text == "COPY 100"
+        begin_copy(client)
+    await_nothing_open(sides_to_copy.cluster)
+    assert count(sides_to_copy.proxy) == 0
+
+
+def test_a_node_that_breaks_ends_the_transaction(sides_to_copy: CopySides) -> None:
+    cluster, proxy = sides_to_copy.cluster, sides_to_copy.proxy
     with RawClient.logged_in(proxy.conninfo) as client:
         client.query("BEGIN")
-        client.send(copying(LOADS, rows(0, 50))[0])
-        answer = client.until_ready()
-        assert answer[-2].fields["C"] == "0A000"
+        begin_copy(client)
+        with cluster.connect(next(iter(cluster.nodes))) as node:
+            node.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY loads%'")
+            client.send(frame("d", rows(100, 200)))
+            answer = client.until_ready()
+        assert answer[0].fields["C"] in ("57P01", "08006")
         assert answer[-1].text == "E"
-        assert client.query("ROLLBACK")[-1].text == "I"
-    await_nothing_open(sides_to_copy.cluster)
+        assert client.query("COMMIT")[0].text == "ROLLBACK"
+    await_nothing_open(cluster)
     assert count(proxy) == 0
+
+
+def test_rows_for_one_node_are_committed_there_alone(sides_to_copy: CopySides) -> None:
+    """All nodes have joined, but nothing was written on the others."""
+    before = decided(sides_to_copy)
+    with RawClient.logged_in(sides_to_copy.proxy.conninfo) as client:
+        client.query("BEGIN")
+        client.send(copying(LOADS, rows(0, 1))[0])
+        assert client.until_ready()[-2].text == "COPY 1"
+        assert client.query("COMMIT")[0].text == "COMMIT"
+        assert decided(sides_to_copy) == before
+        client.send(copying(LOADS, rows(0, 50))[0])
+        assert client.until_ready()[-2].text == "COPY 50"
+        assert decided(sides_to_copy) == before + 1
+    assert count(sides_to_copy.proxy) == 51
+
+
+def decided(sides: CopySides) -> int:
+    """How many transactions the nodes have committed together."""
+    found = 0
+    for name in sides.cluster.nodes:
+        with sides.cluster.connect(name) as node:
+            (row,) = node.execute(f"SELECT count(*) FROM {commit_log.TABLE} WHERE committed".encode()).fetchall()
+            found += row[0]
+    return found
 
 
 REFUSED = [

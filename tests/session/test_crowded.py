@@ -102,10 +102,41 @@ def test_copies_at_once_do_not_wait_for_each_other(narrow_letters: dict[int, Run
         assert list(clients.map(copy, range(6))) == [[["22P02", "COPY 600"]] * 10] * 6
 
 
+def forget(client: RawClient, which: str) -> list[str]:
+    """Delete such rows, shard by shard."""
+    answers = [client.query(f"DELETE FROM letters WHERE letter = '{letter}' AND {which}") for letter in "abcdef"]
+    return [answer[0].text for answer in answers]
+
+
+def test_copies_in_transactions_do_not_wait_for_each_other(narrow_letters: dict[int, RunningProxy]) -> None:
+    """All join the nodes in the same order, and take one connection of each."""
+    rows = b"".join(b"%c\t-1\n" % code for code in b"fbdeca")
+
+    def copy(number: int) -> list[str]:
+        tags = []
+        with RawClient.logged_in(narrow_letters[1].conninfo) as client:
+            for _ in range(10):
+                client.query("BEGIN")
+                client.send(query("COPY letters FROM STDIN") + frame("d", rows) + frame("c"))
+                tags += [message.text for message in client.until_ready() if message.kind in "CE"]
+                client.query("ROLLBACK" if number else "COMMIT")
+            forget(client, "n < 0")
+        return tags
+
+    with ThreadPoolExecutor(6) as clients:
+        assert list(clients.map(copy, range(6))) == [["COPY 6"] * 10] * 6
+
+
 def test_a_copy_that_needs_more_connections_than_there_are(narrow_letters: dict[int, RunningProxy]) -> None:
+    """Into the shards it goes one after the other; out of them it does not."""
     with RawClient.logged_in(narrow_letters[1].conninfo) as client:
-        for sql in ("COPY letters FROM STDIN", "COPY letters TO STDOUT"):
-            error, ready = client.query(sql)
-            assert (error.fields["C"], ready.text) == ("53300", "I")
-            assert TAKES_TWO in error.fields["M"]
-            assert "proxy.pool.size" in error.fields["H"]
+        rows = b"".join(b"%c\t-1\n" % code for code in b"fbdeca")
+        for data, tag in ((rows + b"a\tx\n", "22P02"), (rows, "COPY 6")):
+            client.send(query("COPY letters FROM STDIN") + frame("d", data) + frame("c"))
+            answer = client.until_ready()
+            assert [m.fields["C"] if m.kind == "E" else m.text for m in answer if m.kind in "CEZ"] == [tag, "I"]
+        assert forget(client, "n = -1") == ["DELETE 1"] * 6
+        error, ready = client.query("COPY letters TO STDOUT")
+        assert (error.fields["C"], ready.text) == ("53300", "I")
+        assert TAKES_TWO in error.fields["M"]
+        assert "proxy.pool.size" in error.fields["H"]

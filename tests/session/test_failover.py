@@ -314,6 +314,23 @@ def test_a_transaction_runs_through_one_gateway(isolation: str, gateways: Gatewa
         client.execute("DELETE FROM books WHERE isbn = 7 AND branch = 'north'")
 
 
+def test_a_copy_runs_through_one_gateway(gateways: GatewayCluster, proxy: RunningProxy) -> None:
+    """All shards are copied into on the transaction's connection, one after the other."""
+    with proxy.connect() as client, gateways.connect() as beside:
+        for end, left in (("ROLLBACK", 0), ("COMMIT", 1)):
+            client.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+            with client.cursor().copy("COPY books (isbn, book_name, author, branch) FROM STDIN") as copy:
+                for branch in ("west", "north", "downtown"):
+                    copy.write_row((7, "in three", "nobody", branch))
+            assert count(client, "SELECT count(*) FROM books WHERE isbn = 7") == 3
+            client.execute(end.encode())
+            for letter in "abc":
+                found = beside.execute(f"SELECT count(*) FROM books_{letter} WHERE isbn = 7".encode()).fetchone()
+                assert found == (left,)
+        for branch in ("west", "north", "downtown"):
+            client.execute("DELETE FROM books WHERE isbn = 7 AND branch = %s", (branch,))
+
+
 def test_a_transaction_begins_through_another_gateway(gateways: GatewayCluster, blind: RunningProxy) -> None:
     with blind.connect() as client:
         expected = count(client)
