@@ -7,7 +7,7 @@ of another type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pglast import ast, enums, parser
@@ -16,12 +16,16 @@ from pgproxy.errors import Refused
 from pgproxy.hashing.literals import unquote
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import Choice
-from pgproxy.planner.scope import Scope
+from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import children_of, items_of
+from pgproxy.shardmap.facts import ColumnFacts
 
 _WORD = re.compile(r"(?<![^\W\d_])(?:now|today|tomorrow|yesterday)(?![^\W\d_])", re.IGNORECASE)
 # bool, bytea, "char", name, int8, int2, int4, text, oid, json, float4, float8, bpchar, varchar, numeric, uuid, jsonb
-_TIMELESS = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
+TIMELESS = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
+ColumnOf = Callable[[object], ColumnFacts | None]
+"""The column that a reference surely names, None for any other node."""
+
 _VALUES = (ast.A_Const, ast.ParamRef)
 _KIND = enums.A_Expr_Kind
 _COMPARISONS = frozenset(
@@ -65,10 +69,13 @@ class ClockWords:
         return Choice(shards, choice.explain)
 
 
-def clock_words(scope: Scope) -> ClockWords:
-    """The constants and parameters of a SELECT that may be dates."""
-    constants = list(_maybe_dates(scope.select, scope))
-    literals = [scope.source.value_of(constant) for constant in constants]
+def clock_words(
+    statement: ast.Node, source: SourceText, column_of: ColumnOf, timeless: Collection[int] = ()
+) -> ClockWords:
+    """The constants and parameters of a statement that may be dates; those in `timeless`, by their nodes' ids, are
+    none."""
+    constants = [constant for constant in _maybe_dates(statement, column_of) if id(constant) not in timeless]
+    literals = [source.value_of(constant) for constant in constants]
     fixed = any(
         literal is None
         and isinstance(constant, ast.A_Const)
@@ -104,17 +111,17 @@ def has_clock_word(value: bytes) -> bool:
     return _WORD.search(value.decode(errors="replace")) is not None
 
 
-def _maybe_dates(node: object, scope: Scope) -> Iterator[ast.A_Const | ast.ParamRef]:
+def _maybe_dates(node: object, column_of: ColumnOf) -> Iterator[ast.A_Const | ast.ParamRef]:
     """The constants below a node, without those that stand beside a column to which no date compares."""
     if isinstance(node, _VALUES):
         yield node
         return
-    timeless = isinstance(node, ast.A_Expr) and node.kind in _COMPARISONS and _is_beside_timeless(node, scope)
+    timeless = isinstance(node, ast.A_Expr) and node.kind in _COMPARISONS and _is_beside_timeless(node, column_of)
     for child in children_of(node):
         if not (timeless and isinstance(child, _VALUES)):
-            yield from _maybe_dates(child, scope)
+            yield from _maybe_dates(child, column_of)
 
 
-def _is_beside_timeless(node: ast.A_Expr, scope: Scope) -> bool:
-    columns = (scope.any_column(side) for side in (node.lexpr, node.rexpr))
-    return any(column is not None and column.type_oid in _TIMELESS for column in columns)
+def _is_beside_timeless(node: ast.A_Expr, column_of: ColumnOf) -> bool:
+    columns = (column_of(side) for side in (node.lexpr, node.rexpr))
+    return any(column is not None and column.type_oid in TIMELESS for column in columns)

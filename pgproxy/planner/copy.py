@@ -26,6 +26,7 @@ from pgproxy.planner.plan import (
     Plan,
     Sharded,
     ShardName,
+    Split,
     SqlTemplate,
     ToNode,
     moved_plan,
@@ -284,6 +285,8 @@ def _scatter_text(plan: Sharded, head: SqlTemplate, tail: SqlTemplate) -> SqlTem
     scatter = plan.scatter
     if isinstance(scatter, Refused):
         return scatter
+    if isinstance(scatter, Split):
+        return Refused("COPY of a write on several shards is not supported", "Run the statement itself.")
     plain = len(scatter.pipeline.steps) == 1 and isinstance(scatter.pipeline.steps[0], Concat)
     if not plain or scatter.pipeline.steps[0].visible is not None or scatter.text.asks_time:  # type: ignore[attr-defined]
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pglast import ast, enums
 
 from pgproxy.errors import Refused
-from pgproxy.planner.scope import Scope
+from pgproxy.planner.clock_words import ColumnOf
 from pgproxy.planner.tree import items_of, names_of, walk
 
 _DATES = frozenset(
@@ -53,22 +53,22 @@ _ARITHMETIC = frozenset({("+",), ("-",)})
 _CLOCK = range(enums.SQLValueFunctionOp.SVFOP_CURRENT_DATE, enums.SQLValueFunctionOp.SVFOP_LOCALTIMESTAMP_N + 1)
 
 
-def check_date_casts(scope: Scope) -> None:
+def check_date_casts(statement: ast.Node, column_of: ColumnOf) -> None:
     """Raise Refused for a cast whose text could be a word that means the present moment."""
-    for node in walk(scope.select):
-        if _may_read_clock(node, scope):
+    for node in walk(statement):
+        if _may_read_clock(node, column_of):
             raise Refused(
                 "a cast of text to a date or time is not supported across shards: each would read 'now' for itself",
                 "Use to_date() or to_timestamp(), which know no such words, or pin the shard key to one value.",
             )
 
 
-def _may_read_clock(node: ast.Node, scope: Scope) -> bool:
+def _may_read_clock(node: ast.Node, column_of: ColumnOf) -> bool:
     """`text::date`, `date(text)`."""
     if isinstance(node, ast.TypeCast):
-        return _type_of(node) in _DATES and _may_be_text(node.arg, scope)
+        return _type_of(node) in _DATES and _may_be_text(node.arg, column_of)
     if isinstance(node, ast.FuncCall) and names_of(node.funcname)[-1] in _DATES:
-        return any(_may_be_text(argument, scope) for argument in items_of(node.args))
+        return any(_may_be_text(argument, column_of) for argument in items_of(node.args))
     return False
 
 
@@ -77,30 +77,32 @@ def _type_of(cast: ast.TypeCast) -> str:
     return names[-1] if names else ""
 
 
-def _may_be_text(node: object, scope: Scope) -> bool:
+def _may_be_text(node: object, column_of: ColumnOf) -> bool:
     """Whether an expression may give a text that is not one constant. When in doubt, it may."""
     match node:
         case ast.A_Const() | ast.ParamRef():
             return False
         case ast.ColumnRef():
-            column = scope.any_column(node)
+            column = column_of(node)
             return column is None or column.type_oid in _STRINGS or column.type_oid >= _FIRST_OF_USERS
         case ast.TypeCast():
             # text(…) changes nothing; varchar(3) may make 'now' of 'nowhere'.
-            return _type_of(node) not in _DATES and (_type_of(node) != "text" or _may_be_text(node.arg, scope))
+            return _type_of(node) not in _DATES and (_type_of(node) != "text" or _may_be_text(node.arg, column_of))
         case ast.FuncCall():
             name = names_of(node.funcname)[-1]
-            passed_on = name not in _PASS_ON or any(_may_be_text(argument, scope) for argument in items_of(node.args))
+            passed_on = name not in _PASS_ON or any(
+                _may_be_text(argument, column_of) for argument in items_of(node.args)
+            )
             return name not in _GIVE_DATES | _DATES and passed_on
         case ast.SQLValueFunction():
             return node.op not in _CLOCK
         case ast.CoalesceExpr() | ast.MinMaxExpr():
-            return any(_may_be_text(argument, scope) for argument in items_of(node.args))
+            return any(_may_be_text(argument, column_of) for argument in items_of(node.args))
         case ast.CaseExpr():
             results = [when.result for when in items_of(node.args) if isinstance(when, ast.CaseWhen)]
-            return any(_may_be_text(result, scope) for result in (*results, node.defresult) if result is not None)
+            return any(_may_be_text(result, column_of) for result in (*results, node.defresult) if result is not None)
         case ast.A_Expr():
             if node.kind == enums.A_Expr_Kind.AEXPR_NULLIF:
-                return _may_be_text(node.lexpr, scope)
+                return _may_be_text(node.lexpr, column_of)
             return names_of(node.name) not in _ARITHMETIC
     return True

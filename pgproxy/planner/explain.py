@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pgproxy.errors import Refused
 from pgproxy.operators.arguments import Arguments
-from pgproxy.planner.plan import Sharded, SqlTemplate, bind_shard, render
+from pgproxy.planner.plan import Sharded, Split, SqlTemplate, bind_shard, render
+from pgproxy.planner.split import part_of, parts_of
 from pgproxy.shardmap.model import Shard
 
 _INDENT = "  "
@@ -40,11 +41,23 @@ def _scattered(plan: Sharded, chosen: tuple[int, ...], arguments: Arguments) -> 
     scatter = plan.scatter
     if isinstance(scatter, Refused):
         raise scatter
+    if isinstance(scatter, Split):
+        return _split(plan, scatter, chosen, arguments)
     steps = [step.explain() for step in reversed(scatter.pipeline.steps)]
     way = f"Scatter to {len(chosen)} of {len(plan.table.shards)} shards of {plan.table.name}  ({plan.choice.explain})"
     lines = tuple(_INDENT * depth + line for depth, line in enumerate([*steps, way]))
     shards = tuple(_shard_sql(scatter.text, plan.table.shards[index], arguments) for index in chosen)
     return ExplainTree(lines, shards)
+
+
+def _split(plan: Sharded, split: Split, chosen: tuple[int, ...], arguments: Arguments) -> ExplainTree:
+    count = f"{len(chosen)} of {len(plan.table.shards)} shards"
+    line = f"Write on {count} of {plan.table.name}, all or nothing  ({plan.choice.explain})"
+    shards = tuple(
+        _shard_sql(part_of(split, places), plan.table.shards[index], arguments)
+        for index, places in parts_of(split, chosen, arguments)
+    )
+    return ExplainTree((line,), shards)
 
 
 def _shard_sql(text: SqlTemplate, shard: Shard, arguments: Arguments) -> tuple[Shard, str]:

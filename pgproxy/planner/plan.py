@@ -99,12 +99,35 @@ class Scatter:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRows:
+    """The rows of an INSERT's VALUES apart: `texts` are theirs, `homes` gives the shard of each, `parameters` the
+    numbers of the parameters in each; `others` those of the parameters elsewhere in the statement."""
+
+    before: SqlTemplate
+    texts: tuple[SqlTemplate, ...]
+    behind: SqlTemplate
+    homes: Callable[[Arguments], tuple[int, ...]]
+    parameters: tuple[frozenset[int], ...]
+    others: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A write on several shards. Each of them runs `text`, which of an INSERT has only its own `rows` (see
+    `split.part_of`). `returns`: it has RETURNING."""
+
+    text: SqlTemplate
+    returns: bool
+    rows: NewRows | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sharded:
     """A statement on one logical table (reference tables may be joined in).
 
     `route` runs on the one shard chosen and its messages are the answer as they stand. With several
     shards chosen, `scatter` runs, or its Refused is raised. `tag` is the CommandComplete text of a
-    scatter with `{}` for the count. With no shard chosen, `route` runs on shard 0, where it finds
+    Scatter or Split with `{}` for the count. With no shard chosen, `route` runs on shard 0, where it finds
     nothing, unless `no_shard` says which error to raise. `cursor`: WHERE CURRENT OF this cursor; its shard is the
     one concerned, whatever `choice` says.
     """
@@ -112,7 +135,7 @@ class Sharded:
     table: Table
     choice: Choice
     route: SqlTemplate
-    scatter: Scatter | Refused
+    scatter: Scatter | Split | Refused
     effect: Effect
     tag: str = "SELECT {}"
     no_shard: str | None = None
@@ -537,9 +560,19 @@ _MOST_ROWS = (1 << 63) - 1
 def moved_plan(plan: Sharded, distance: int) -> Sharded:
     """A plan whose source text stands `distance` characters further on in the client's text."""
     scatter = plan.scatter
-    if not isinstance(scatter, Refused):
+    if isinstance(scatter, Split):
+        scatter = _moved_split(scatter, distance)
+    elif isinstance(scatter, Scatter):
         scatter = replace(scatter, text=moved(scatter.text, distance))
     return replace(plan, route=moved(plan.route, distance), scatter=scatter)
+
+
+def _moved_split(split: Split, distance: int) -> Split:
+    rows = split.rows
+    if rows is not None:
+        texts = tuple(moved(text, distance) for text in rows.texts)
+        rows = replace(rows, before=moved(rows.before, distance), texts=texts, behind=moved(rows.behind, distance))
+    return replace(split, text=moved(split.text, distance), rows=rows)
 
 
 def moved_copy(plan: CopyOut, distance: int) -> CopyOut:

@@ -175,13 +175,13 @@ def find_scope(source: SourceText, select: ast.SelectStmt, clauses: SelectClause
         frozenset(qualifiers),
         lone=len(names) == 1 and len(items_of(select.fromClause)) == 1,
         edits=tuple(name_edits(source, select, range_var, table)),
-        references=dict(_reference_columns(name, context) for name in names if name is not range_var),
+        references=dict(reference_columns(name, context) for name in names if name is not range_var),
     )
     _check_references(scope)
     return scope
 
 
-def _reference_columns(name: ast.RangeVar, context: PlanningContext) -> tuple[str, Mapping[str, ColumnFacts]]:
+def reference_columns(name: ast.RangeVar, context: PlanningContext) -> tuple[str, Mapping[str, ColumnFacts]]:
     """A reference table's name in the statement, and its columns; none where they are not known or renamed."""
     known = context.facts.reference_tables
     facts = known.get(name.relname or "") or known.get(f"{name.schemaname}.{name.relname}")

@@ -54,7 +54,7 @@ def plan_select(select: ast.SelectStmt, source: SourceText, context: PlanningCon
     scatter: Scatter | Refused
     try:
         scatter = _plan_scatter(scope)
-        choice = clock_words(scope).guard(choice)
+        choice = clock_words(scope.select, scope.source, scope.any_column).guard(choice)
     except Refused as refused:
         scatter = refused
     effect = Effect.WRITE if select.lockingClause else Effect.READ
@@ -82,7 +82,7 @@ def _plan_scatter(scope: Scope) -> Scatter:
     """The plan for several shards. Raises Refused."""
     _refuse_scatter(scope)
     check_scatter_functions(scope.select, scope.context)
-    check_date_casts(scope)
+    check_date_casts(scope.select, scope.any_column)
     scope = replace(scope, edits=(*scope.edits, *clock_edits(scope.select, scope.source)))
     limits = row_limits(scope)
     try:

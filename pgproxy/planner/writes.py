@@ -1,6 +1,7 @@
-"""INSERT, UPDATE and DELETE on a logical table: one shard at a time, chosen by the key of the rows.
+"""INSERT, UPDATE and DELETE on a logical table: the shards are chosen by the key of the rows.
 
-Which shards a WHERE concerns is `choice`'s. That nothing unsharded is mixed in, `statements` has checked.
+Which shards a WHERE concerns is `choice`'s, what each of several runs is `split`'s. That nothing unsharded is mixed in,
+`statements` has checked.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pgproxy.hashing import NULL, UNKNOWN
 from pgproxy.operators.arguments import UNKNOWN_PARAMETER, Arguments
 from pgproxy.planner.choice import KeyReference, is_own_cast, key_choice
 from pgproxy.planner.context import PlanningContext
-from pgproxy.planner.plan import Choice, Effect, Sharded
+from pgproxy.planner.plan import Choice, Effect, Sharded, Split
 from pgproxy.planner.relations import Kind, classify
 from pgproxy.planner.scope import name_edits
+from pgproxy.planner.split import check_returning, check_split, split_rows, split_whole
 from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import column_name, items_of, walk
 from pgproxy.shardmap.facts import ColumnFacts
@@ -34,7 +36,7 @@ _ANY_SHARD = 0  # where a row that cannot be stored at all gets its error
 
 
 def plan_insert(statement: ast.InsertStmt, source: SourceText, context: PlanningContext) -> Sharded:
-    """Every row goes to the shard of its key; rows for several shards are refused when it runs."""
+    """Every row goes to the shard of its key."""
     table = _target(statement, context)
     key = context.table_facts(table).columns[table.key]
     rows = [_KeyOfRow(value, key, table, source, context).reader() for value in _key_values(statement, table, context)]
@@ -44,9 +46,23 @@ def plan_insert(statement: ast.InsertStmt, source: SourceText, context: Planning
         chosen = {row(arguments) for row in rows}
         return () if None in chosen else tuple(sorted(shard for shard in chosen if shard is not None))
 
-    return _sharded(
-        statement, table, Choice(shards, f"{table.key} of {len(rows)} new row{'s'[: len(rows) > 1]}"), source
-    )
+    def homes(arguments: Arguments) -> Shards:
+        return tuple(row(arguments) or 0 for row in rows)  # each has one, or `shards` gives none
+
+    def split() -> Split:
+        check_returning(statement)
+        return split_rows(statement, table, homes, source)
+
+    choice = Choice(shards, f"{table.key} of {len(rows)} new row{'s'[: len(rows) > 1]}")
+    if _have_unequal_lengths(statement):
+        choice = Choice(lambda _: (_ANY_SHARD,), "rows of unequal lengths")  # whose node says so
+    return _sharded(statement, table, choice, source, context, split if len(rows) > 1 else None)
+
+
+def _have_unequal_lengths(statement: ast.InsertStmt) -> bool:
+    values = statement.selectStmt
+    rows = items_of(values.valuesLists) if isinstance(values, ast.SelectStmt) else ()
+    return len({len(items_of(row)) for row in rows}) > 1
 
 
 def _key_values(statement: ast.InsertStmt, table: Table, context: PlanningContext) -> list[ast.Node | None]:
@@ -164,13 +180,14 @@ def plan_update(statement: ast.UpdateStmt, source: SourceText, context: Planning
         # SET branch = branch, as some ORMs write it, moves nothing.
         if target.name == table.key and not key.matches(target.val):
             choice = _keeping_shard(target, choice, table, source, context)
-    return _sharded(statement, table, choice, source)
+    return _sharded(statement, table, choice, source, context, lambda: split_whole(statement, table, source))
 
 
 def plan_delete(statement: ast.DeleteStmt, source: SourceText, context: PlanningContext) -> Sharded:
     table = _target(statement, context)
     key = _key_reference(statement, table, context)
-    return _sharded(statement, table, _where_choice(statement, key, table, source, context), source)
+    choice = _where_choice(statement, key, table, source, context)
+    return _sharded(statement, table, choice, source, context, lambda: split_whole(statement, table, source))
 
 
 def _where_choice(
@@ -259,22 +276,38 @@ def _check_shows_no_shard(name: tuple[str, ...] | None, rows: Collection[tuple[s
 
 
 def _sharded(
-    statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt, table: Table, choice: Choice, source: SourceText
+    statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt,
+    table: Table,
+    choice: Choice,
+    source: SourceText,
+    context: PlanningContext,
+    split: Callable[[], Split] | None,
 ) -> Sharded:
+    """`split` says what each of several shards runs, or raises Refused; None: there are never several."""
     assert statement.relation is not None
     where = None if isinstance(statement, ast.InsertStmt) else statement.whereClause
+    scatter: Split | Refused = _NEVER_SEVERAL
+    if split is not None and not isinstance(where, ast.CurrentOfExpr):
+        try:
+            words = check_split(statement, table, source, context)
+            scatter = split()
+            choice = words.guard(choice)
+        except Refused as refused:
+            scatter = refused
     return Sharded(
         table=table,
         choice=choice,
         route=source.edit(name_edits(source, statement, statement.relation, table)),
-        scatter=Refused(
-            f'this statement writes rows of "{table.name}" on several shards, which is not supported yet',
-            f'Pin the shard key with "{table.key} = …", or write each shard\'s rows by a statement of their own.',
-        ),
+        scatter=scatter,
         effect=Effect.WRITE,
+        tag=_TAGS[type(statement)],
         no_shard=_no_shard(statement, table),
         cursor=where.cursor_name if isinstance(where, ast.CurrentOfExpr) else None,
     )
+
+
+_TAGS: dict[type, str] = {ast.InsertStmt: "INSERT 0 {}", ast.UpdateStmt: "UPDATE {}", ast.DeleteStmt: "DELETE {}"}
+_NEVER_SEVERAL = Refused("this statement writes on one shard", "Name the rows by the shard key.")
 
 
 def _no_shard(statement: ast.Node, table: Table) -> str | None:

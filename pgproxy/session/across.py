@@ -26,15 +26,24 @@ _PREPARED = "PREPARE TRANSACTION"
 _GONE = "42704"  # no such prepared transaction: somebody else has ended it, as was decided
 
 
+def why_not_together(facts: CatalogFacts | None) -> str | None:
+    """Why several nodes cannot commit together, as what to do about it; None if they can."""
+    if facts is None or facts.max_prepared_transactions == 0:
+        return "Set max_prepared_transactions on every node"
+    if not facts.commit_log:
+        return f"{commit_log.TABLE} is missing on a node: run pgproxy init"
+    return None
+
+
 def why_not_across(facts: CatalogFacts | None, writes: str, node: str) -> Refused | None:
     """Why a transaction that writes on node `writes` cannot write on `node` as well; None if it can."""
-    if facts is None or facts.max_prepared_transactions == 0:
-        hint = "Set max_prepared_transactions on every node, or commit in between."
-    elif not facts.commit_log:
-        hint = f"{commit_log.TABLE} is missing on a node: run pgproxy init, or commit in between."
-    else:
+    reason = why_not_together(facts)
+    if reason is None:
         return None
-    return Refused(f"the transaction has written on node {writes} and cannot write on node {node} as well", hint)
+    return Refused(
+        f"the transaction has written on node {writes} and cannot write on node {node} as well",
+        f"{reason}, or commit in between.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

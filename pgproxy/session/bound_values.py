@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pgproxy.errors import Refused
 from pgproxy.planner.parameters import repeated_parameters
-from pgproxy.planner.plan import Planned, Scatter, Sharded, wrapped
+from pgproxy.planner.plan import Planned, Sharded, wrapped
 from pgproxy.session.backends import Backends
 from pgproxy.session.description import Description
 from pgproxy.session.portals import Portal, Prepared
@@ -48,6 +49,6 @@ class BoundValues:
 
 def _needs_several_shards(planned: Planned) -> bool:
     plan = wrapped(planned.plan)
-    if not isinstance(plan, Sharded) or not isinstance(plan.scatter, Scatter):
+    if not isinstance(plan, Sharded) or isinstance(plan.scatter, Refused):
         return False
     return len(plan.choice.shards(planned.arguments)) > 1

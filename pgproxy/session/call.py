@@ -45,6 +45,20 @@ class Call(Protocol):
         mode ROWS the answer is described in any case."""
         ...
 
+    def send_part(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        wake: Callable[[], None],
+        *,
+        describe: bool,
+        used: Collection[int] | None,
+    ) -> Exchange:
+        """Run a part of the statement there, in mode ROWS and the client's formats, other parts before or behind it.
+        `used`: the numbers of the parameters that stand in the part, whose text will hardly come again; None: it has
+        all of them."""
+        ...
+
     def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         """It runs there already."""
         ...
@@ -102,6 +116,17 @@ class SimpleCall:
         self, connection: BackendConnection, sql: str, mode: Mode, wake: Callable[[], None], *, as_text: bool = False
     ) -> Exchange:
         return connection.query(sql, mode, wake)
+
+    def send_part(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        wake: Callable[[], None],
+        *,
+        describe: bool,
+        used: Collection[int] | None,
+    ) -> Exchange:
+        return connection.query(sql, Mode.ROWS, wake)
 
     def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         pass
@@ -184,6 +209,29 @@ class BoundCall:
         self.sent(connection, exchange)
         return exchange
 
+    def send_part(
+        self,
+        connection: BackendConnection,
+        sql: str,
+        wake: Callable[[], None],
+        *,
+        describe: bool,
+        used: Collection[int] | None,
+    ) -> Exchange:
+        values = self.statement.values if used is None else self._only(used)
+        bound = replace(
+            self.statement,
+            sql=sql,
+            values=values,
+            describe=describe,
+            portal="",
+            max_rows=0,
+            once=self.statement.once or used is not None,
+        )
+        exchange = connection.run_bound(bound, Mode.ROWS, wake)
+        self.exchanges.append(exchange)
+        return exchange
+
     def sent(self, connection: BackendConnection, exchange: Exchange) -> None:
         self.sent_to = connection
         self.exchange = exchange
@@ -205,16 +253,20 @@ class BoundCall:
     def evaluate(
         self, connection: BackendConnection, sql: str, parameters: Collection[int], wake: Callable[[], None]
     ) -> Exchange:
-        """The client's parameters by their numbers, typed as on the shards. Others that may be long are left out (not
-        those of a user's type: it may be a domain that takes no NULL)."""
+        """The client's parameters by their numbers, typed as on the shards."""
         if not parameters:
             return connection.query(sql, Mode.ROWS, wake)
         statement = self.statement
-        users = {number for number, oid in enumerate(statement.types, 1) if oid >= _FIRST_OF_USERS}
-        kept = users.union(parameters)
-        values = tuple(value if number in kept else None for number, value in enumerate(statement.values, 1))
+        values = self._only(parameters)
         bound = BoundStatement(sql, statement.types, statement.parameter_formats, values, (), once=True)
         return connection.run_bound(bound, Mode.ROWS, wake)
+
+    def _only(self, parameters: Collection[int]) -> tuple[bytes | None, ...]:
+        """The values of these. Others, which may be long, are left out (not those of a user's type: it may be a domain
+        that takes no NULL)."""
+        users = {number for number, oid in enumerate(self.statement.types, 1) if oid >= _FIRST_OF_USERS}
+        kept = users.union(parameters)
+        return tuple(value if number in kept else None for number, value in enumerate(self.statement.values, 1))
 
     def text(self, parameter: int) -> str | None:
         value = self.statement.values[parameter - 1]

@@ -19,7 +19,9 @@ from pgproxy.planner.plan import (
     Effect,
     Fetch,
     Planned,
+    Scatter,
     Sharded,
+    Split,
     SqlTemplate,
     ToNode,
 )
@@ -100,6 +102,8 @@ class CursorStatements:
         indexes = plan.choice.shards(planned.arguments)
         if len(indexes) > 1 and isinstance(plan.scatter, Refused):
             raise Refused(plan.scatter.message, plan.scatter.hint or "")
+        if len(indexes) > 1 and isinstance(plan.scatter, Split):
+            raise Refused("FETCH from a write on several shards is not supported", "Execute the portal.")
         shards = [plan.table.shards[index] for index in indexes or (0,)]
         return [(shard.node, shard) for shard in shards]
 
@@ -130,7 +134,7 @@ class CursorStatements:
         if len(targets) > 1:
             self._services.metrics.scatter += 1
             assert isinstance(query, Sharded)
-            assert not isinstance(query.scatter, Refused), "_targets has asked"
+            assert isinstance(query.scatter, Scatter), "_targets has asked"
             return query.scatter.text, query.scatter.pipeline
         self._services.metrics.route += 1
         return query.route if isinstance(query, Sharded) else query.text, Pipeline((Concat(),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgproxy.backend.exchange import Mode, ServerError
+from pgproxy.errors import Refused
 from pgproxy.planner.explain import explain_tree
 from pgproxy.planner.plan import Effect, Explain, Planned
 from pgproxy.session.call import Call
@@ -29,6 +30,7 @@ class Explaining:
 
     async def explain(self, planned: Planned, plan: Explain, call: Call) -> None:
         self._services.metrics.local += 1
+        self._check_runs_whole(planned, plan)
         tree = explain_tree(plan.plan, replace(planned.arguments, now=now()))
         lines = list(tree.lines)
         options = f"{plan.options}\n" if plan.options else ""  # a comment among them ends with its line
@@ -44,6 +46,12 @@ class Explaining:
         for line in lines:
             client.send(data_row((line.encode(),)))
         client.send(command_complete("EXPLAIN"))
+
+    def _check_runs_whole(self, planned: Planned, plan: Explain) -> None:
+        """What ANALYZE does on one shard after the other would not be one statement."""
+        writes = plan.analyze and plan.plan.effect is Effect.WRITE
+        if writes and len(plan.plan.choice.shards(planned.arguments)) > 1:
+            raise Refused("EXPLAIN ANALYZE of a write on several shards is not supported", "Leave ANALYZE out.")
 
     async def _node_plan(self, node: str, sql: str, plan: Explain, call: Call) -> list[str]:
         effect = plan.plan.effect if plan.analyze else Effect.READ

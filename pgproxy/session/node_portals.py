@@ -211,6 +211,12 @@ class OpenRows:
         """The transaction has ended, and the portals with it."""
         for source in self._sources:
             source.closed = True
+        self._top.close()
+
+
+def rows_over(top: RowSource, transactions: Transactions) -> OpenRows:
+    """Rows that are here already."""
+    return OpenRows(top, (), _Demand(), transactions)
 
 
 Target = tuple[str, Shard | None]

@@ -17,9 +17,16 @@ def with_client_position(
     return error
 
 
-def client_position(position: int, template: SqlTemplate, shard: Shard | None, arguments: Arguments) -> int | None:
+def client_position(
+    position: int,
+    template: SqlTemplate,
+    shard: Shard | None,
+    arguments: Arguments,
+    *,
+    whole: SqlTemplate | None = None,
+) -> int | None:
     """The 1-based character in the client's statement for one in the shard's, None if it lies in text that the
-    planner composed.
+    planner composed. `whole` has all of the statement's literals, where the template has not.
 
     A template's source offsets are those of the statement that it was planned from; the literals of this one
     may be longer or shorter, so what stands behind them moves.
@@ -34,7 +41,7 @@ def client_position(position: int, template: SqlTemplate, shard: Shard | None, a
                 return None
             begin, end = source
             inside = position - 1 - at if len(text) == end - begin or isinstance(part, LiteralRef) else 0
-            return begin + _moved_by(begin, template, arguments) + inside + 1
+            return begin + _moved_by(begin, whole or template, arguments) + inside + 1
         at += len(text)
     return None
 

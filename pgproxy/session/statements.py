@@ -30,6 +30,7 @@ from pgproxy.planner.plan import (
     Scatter,
     SetSetting,
     Sharded,
+    Split,
     Status,
     ToNode,
     TransactionControl,
@@ -54,6 +55,7 @@ from pgproxy.session.rows_out import RowsOut, in_parts, is_suspended
 from pgproxy.session.services import Services
 from pgproxy.session.setting_statements import SettingStatements
 from pgproxy.session.sources import ExchangeSource
+from pgproxy.session.split_write import SplitWrite
 from pgproxy.session.transactions import Transactions
 from pgproxy.shardmap.model import Shard, Table
 from pgproxy.wire import messages
@@ -77,6 +79,7 @@ class Statements:
         self._portals = Portals(client, services, transactions)
         self._rows_out = RowsOut(client, services, backends)
         self._on_several = OnSeveral(client, services, backends, transactions, self._portals, self._rows_out)
+        self._split_write = SplitWrite(client, services, backends, transactions, self._rows_out)
         self.cursor_statements = CursorStatements(
             client, services, backends, transactions, self._portals, self._on_one, self.run_on
         )
@@ -177,7 +180,10 @@ class Statements:
             if isinstance(plan.scatter, Refused):
                 raise Refused(plan.scatter.message, plan.scatter.hint or "")
             shards = [plan.table.shards[index] for index in indexes]
-            await self._scatter(planned, plan, plan.scatter, shards, call)
+            if isinstance(plan.scatter, Split):
+                await self._write_split(planned, plan, plan.scatter, shards, call)
+            else:
+                await self._scatter(planned, plan, plan.scatter, shards, call)
             return
         if not indexes and plan.no_shard is not None:
             raise ProxyError("23514", plan.no_shard)
@@ -314,6 +320,13 @@ class Statements:
         self._services.metrics.scatter += 1
         self.ran = self._services.metrics.scattered
         self.rows += await self._on_several.run(planned, plan, scatter, shards, call)
+
+    async def _write_split(
+        self, planned: Planned, plan: Sharded, split: Split, shards: list[Shard], call: Call
+    ) -> None:
+        self._services.metrics.scatter += 1
+        self.ran = self._services.metrics.scattered
+        self.rows += await self._split_write.run(planned, plan, split, shards, call)
 
     async def give(self, rows: OpenRows, max_rows: int, tag: str) -> bool:
         """More of a portal over several shards. Whether there may be yet more."""

@@ -12,6 +12,7 @@ import pytest
 
 from pgproxy.demo.library import DATABASE, library_map
 from pgproxy.demo.nodes import NODE_NAMES, EmbeddedNode, start_nodes, stop_nodes
+from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from tests.differential.compare import Server
 from tests.differential.data import SHARDS, SUBJECTS, Subject, load_node, load_reference
@@ -82,6 +83,8 @@ def _load(reference: EmbeddedNode, nodes: list[EmbeddedNode], seed: int) -> None
         for node, shard in zip(nodes, SHARDS, strict=True):
             with psycopg.connect(node.conninfo(DATABASE), autocommit=True) as part:
                 load_node(part, shard, whole)
+                for statement in commit_log.SETUP:
+                    part.execute(statement.encode())
         whole.execute("DROP SCHEMA layout CASCADE")
         with ExitStack() as opened:
             parts = [opened.enter_context(psycopg.connect(node.conninfo(DATABASE), autocommit=True)) for node in nodes]

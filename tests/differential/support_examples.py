@@ -227,7 +227,9 @@ WRITES: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("INSERT INTO patrons VALUES (901, 'Eve', DEFAULT, 'west', '2020-01-01') RETURNING *", OK),
         ("INSERT INTO books (isbn, branch) VALUES (1, 'west'), (2, 'west')", OK),
         ("INSERT INTO books (isbn, branch) OVERRIDING USER VALUE VALUES (1, 'west')", OK),
-        ("INSERT INTO books (isbn, branch) VALUES (1, 'west'), (2, 'north')", REFUSED),
+        ("INSERT INTO books (isbn, branch) VALUES (1, 'west'), (2, 'north')", OK),
+        ("INSERT INTO patrons (patron_id) VALUES (901), (902), (903), (904) RETURNING patron_id, name", OK),
+        ("INSERT INTO books (isbn, branch, price) VALUES (1, 'west', 1), (2, 'north', 1 / 0), (3, 'west', 1)", "22012"),
     ),
     "the shard key as a constant, also cast to its own type": (
         ("INSERT INTO patrons (patron_id) VALUES (901::bigint)", OK),
@@ -241,6 +243,16 @@ WRITES: dict[str, tuple[tuple[str, str | None], ...]] = {
     "`ON CONFLICT (columns) DO NOTHING`, `DO UPDATE`": (
         ("INSERT INTO books (isbn, branch) VALUES (1, 'west') ON CONFLICT (branch, isbn) DO NOTHING", OK),
         ("INSERT INTO patrons VALUES (1) ON CONFLICT (patron_id) DO UPDATE SET name = 'x' RETURNING name", OK),
+    ),
+    "… together with `RETURNING`, where it may leave rows out (`DO NOTHING`, `DO UPDATE … WHERE`)": (
+        ("INSERT INTO books (isbn, branch) VALUES (1, 'west'), (1, 'west') ON CONFLICT DO NOTHING RETURNING isbn", OK),
+        ("INSERT INTO patrons (patron_id) VALUES (901), (902), (903) ON CONFLICT DO NOTHING", OK),
+        ("INSERT INTO patrons (patron_id) VALUES (901), (902), (903) ON CONFLICT DO NOTHING RETURNING name", REFUSED),
+        (
+            "INSERT INTO patrons AS p (patron_id) VALUES (1), (2), (3), (4) ON CONFLICT (patron_id) "
+            "DO UPDATE SET name = 'x' WHERE p.name = 'y' RETURNING name",
+            REFUSED,
+        ),
     ),
     "`ON CONFLICT ON CONSTRAINT`, or setting the shard key there": (
         ("INSERT INTO patrons VALUES (1) ON CONFLICT ON CONSTRAINT patrons_pkey DO NOTHING", REFUSED),
@@ -259,9 +271,28 @@ WRITES: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("UPDATE books SET genre = city FROM branches r WHERE r.branch = books.branch AND books.branch = 'west'", OK),
         ("DELETE FROM books WHERE branch = 'west' AND branch IN (SELECT branch FROM branches)", OK),
     ),
-    "… with a `WHERE` that leaves several shards": (
-        ("UPDATE books SET price = 1", REFUSED),
-        ("DELETE FROM patrons WHERE patron_id IN (1, 2, 3, 4, 5)", REFUSED),
+    "… with a `WHERE` that leaves several shards, or without one": (
+        ("UPDATE books SET price = 1", OK),
+        ("UPDATE books SET price = -price, branch = branch WHERE branch IN ('west', 'north') RETURNING *", OK),
+        ("DELETE FROM patrons WHERE patron_id IN (1, 2, 3, 4, 5)", OK),
+        ("DELETE FROM books USING branches r WHERE r.branch = books.branch AND r.city = 'W' RETURNING isbn", OK),
+        ("UPDATE books SET price = 1 / (price - price)", "22012"),
+    ),
+    "`now()`, `random()` and the like in writes on several shards": (
+        ("UPDATE books SET updated_at = now() WHERE updated_at < current_date RETURNING updated_at = now()", OK),
+        ("DELETE FROM books WHERE random() > 2", OK),
+        ("UPDATE books SET price = (SELECT random())", REFUSED),
+        ("UPDATE books SET price = r FROM random() AS r", REFUSED),
+    ),
+    "`'now'`, `'today'` where they may be dates, text cast to a date, `LIMIT` and aggregates that depend on the order of "
+    "rows in sub-queries, functions of the node, in writes on several shards": (
+        ("UPDATE books SET updated_at = 'now'", REFUSED),
+        ("UPDATE books SET genre = 'now'", OK),
+        ("UPDATE books SET updated_at = genre::timestamptz", REFUSED),
+        ("UPDATE books SET genre = (SELECT city FROM branches LIMIT 1)", REFUSED),
+        ("UPDATE books SET genre = (SELECT string_agg(city, ',') FROM branches)", REFUSED),
+        ("UPDATE books SET genre = (SELECT max(city) FROM branches)", OK),
+        ("DELETE FROM books WHERE price > pg_backend_pid()", REFUSED),
     ),
     "… with a `WHERE` that leaves no shard, such as `WHERE false` or an empty list": (
         ("UPDATE books SET price = 1 WHERE false", OK),

@@ -206,11 +206,7 @@ ACCEPTED = [
 
 # What the proxy cannot prove, or cannot do yet: 0A000 with a hint, although PostgreSQL answers.
 REFUSED_STATEMENTS = [
-    "UPDATE books SET price = 1 WHERE isbn = 9780451524935",
     "UPDATE books SET branch = 'west' WHERE branch = 'north' AND isbn = 9780451524935",
-    "DELETE FROM books WHERE price > 100000000",
-    "DELETE FROM books WHERE branch IN ('west', 'north') AND isbn = 5",
-    "INSERT INTO books (isbn, branch) VALUES (11, 'west'), (12, 'north')",
     "SELECT b.isbn FROM books b JOIN patrons p ON p.patron_id = b.patron_id",
     "SELECT a.isbn FROM books a JOIN books b ON a.isbn = b.isbn AND a.branch < b.branch",
     "SELECT book_name, row_number() OVER (ORDER BY isbn, branch) FROM books",

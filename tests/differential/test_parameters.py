@@ -92,6 +92,21 @@ CASES: list[tuple[str, tuple[str | None, ...]]] = [
     ("DELETE FROM patrons WHERE patron_id = ANY ($1)", ("{}",)),
     ("SELECT count(*) FROM patrons WHERE $1", ("f",)),
     ("SELECT count(*) FROM patrons WHERE $1", ("t",)),
+    (
+        "INSERT INTO kvc (k, v) VALUES ($1, $2), ($3, $4), ($5, $2), ($6, 1) ON CONFLICT (k) DO UPDATE SET v = excluded.v RETURNING k, v, $2 -- in the ORDER BY of VALUES",
+        ("p1", "1", "p2", "2", "p3", "p4"),
+    ),
+    ("INSERT INTO kdate (k, v) VALUES ($1, 77), ($2, $3), ($4, 78)", ("2018-01-01", "2022-02-02", "79", "2030-03-03")),
+    ("UPDATE kdate SET v = v + $2 WHERE k > $1 AND v > 10", ("2019-01-01", "0")),
+    ("DELETE FROM kdate WHERE v IN (77, $1, 78) RETURNING v", ("79",)),
+    (
+        "INSERT INTO ktz (k, v) VALUES ($1, $2), ($3, $2), ($4, $2) RETURNING k, v -- in the ORDER BY of VALUES",
+        ("2018-01-01 00:00:00+00", "501", "2022-02-02 00:00:00+00", "2030-03-03 00:00:00+00"),
+    ),
+    ("DELETE FROM ktz WHERE v = $1 RETURNING v", ("501",)),
+    ("UPDATE nulls SET n = $1, v = $2 WHERE k < $3 RETURNING k, v, n", ("1.5", None, "7")),
+    ("UPDATE nulls SET v = $1::int WHERE k = ANY ($2)", ("4", "{1,2,3,4,5,6,7,8}")),
+    ("DELETE FROM kvc WHERE k IN ($1, $2, $3, $4) RETURNING k", ("p1", "p2", "p3", "p4")),
 ]
 
 FAILING: list[tuple[str, tuple[str | None, ...], str]] = [
@@ -101,6 +116,10 @@ FAILING: list[tuple[str, tuple[str | None, ...], str]] = [
     ("SELECT genre FROM books GROUP BY genre HAVING $1", ("7",), "22P02"),
     ("SELECT count(*) || $1 + 1 FROM books", ("7",), "42883"),
     ("SELECT genre FROM books GROUP BY genre HAVING count(*) > $2", ("1", "1"), "42P18"),
+    ("INSERT INTO kvc (k, v) VALUES ($1, 1), ($2, $3), ($4, 2)", ("p1", "p2", "x", "p3"), "22P02"),
+    ("INSERT INTO kvc (k, v) VALUES ($1, 1), ($2, 1 / $3::int), ($4, 2)", ("p1", "p2", "0", "p3"), "22012"),
+    ("INSERT INTO kvc (k, v) VALUES ($1, 1), ($2, 2), ($4, 2)", ("p1", "p2", "0", "p3"), "42P18"),
+    ("UPDATE nulls SET v = $1", ("x",), "22P02"),
 ]
 
 

@@ -15,7 +15,7 @@ from pgproxy.operators.sort import Sort
 from pgproxy.operators.source import Step
 from pgproxy.operators.unique import Unique
 from pgproxy.planner.context import PlanningContext
-from pgproxy.planner.plan import ClockTime, Effect, Part, RowBound, Scatter, Sharded, ShardName, SqlTemplate
+from pgproxy.planner.plan import ClockTime, Effect, Part, RowBound, Scatter, Sharded, ShardName, Split, SqlTemplate
 from pgproxy.planner.select import plan_select
 from pgproxy.planner.text import SourceText
 
@@ -47,6 +47,8 @@ def _lines(plan: Sharded, source: SourceText, context: PlanningContext) -> Itera
     if isinstance(plan.scatter, Scatter):
         yield f"scatter {template_text(plan.scatter.text, source.shown)}"
         yield from (f"        {_step_text(step, source.shown)}" for step in plan.scatter.pipeline.steps)
+    elif isinstance(plan.scatter, Split):
+        raise AssertionError("a SELECT writes nothing")
     else:
         yield f"scatter refused: {plan.scatter.message}"
 

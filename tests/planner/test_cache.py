@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pgproxy.errors import ProxyError, Refused
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.cache import CachedPlan, PlanCache
-from pgproxy.planner.plan import Empty, Explain, Planned, Sharded, SqlTemplate, bind_shard, render
+from pgproxy.planner.plan import Empty, Explain, Planned, Scatter, Sharded, Split, SqlTemplate, bind_shard, render
 from pgproxy.planner.planner import Planner
+from pgproxy.planner.split import part_of, parts_of
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.shardmap.model import ShardMap
 from tests.planner.conftest import make_facts, make_shard_map
@@ -125,7 +126,11 @@ def _effect_of(planned: Planned, plan: Sharded) -> object:
         return [render(bind_shard(template, shard), arguments) for shard in plan.table.shards]
 
     scatter: object = plan.scatter.message if isinstance(plan.scatter, Refused) else None
-    if not isinstance(plan.scatter, Refused):
+    if isinstance(plan.scatter, Split):
+        split, shards = plan.scatter, plan.choice.shards(arguments)
+        parts = [(shard, part_of(split, places)) for shard, places in parts_of(split, shards, arguments)]
+        scatter = plan.tag, split.returns, [(shard, texts(text)) for shard, text in parts]
+    elif isinstance(plan.scatter, Scatter):
         scatter = texts(plan.scatter.text), [step.explain() for step in plan.scatter.pipeline.steps]
     return plan.choice.shards(arguments), texts(plan.route), scatter
 

@@ -39,4 +39,13 @@ def test_a_scatter_shows_its_operators_from_the_top_down(planner: Planner) -> No
 
 def test_what_would_be_refused_is(planner: Planner) -> None:
     with pytest.raises(Refused):
-        explain(planner, "update books set price = 1")
+        explain(planner, "update books set price = pg_backend_pid()")
+
+
+def test_a_write_on_several_shards_shows_what_each_of_them_runs(planner: Planner) -> None:
+    tree = explain(planner, "insert into books (isbn, branch) values (1, 'north'), (2, 'west'), (3, 'north')")
+    assert tree.lines == ("Write on 2 of 3 shards of books, all or nothing  (branch of 3 new rows)",)
+    assert [(shard.table, sql) for shard, sql in tree.shards] == [
+        ("books_c", "insert into books_c AS books (isbn, branch) values (1, 'north'), (3, 'north')"),
+        ("books_b", "insert into books_b AS books (isbn, branch) values (2, 'west')"),
+    ]

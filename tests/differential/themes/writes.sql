@@ -92,7 +92,7 @@ UPDATE "Odd Books" SET "Key" = 'x y' WHERE "Key" = 'w' AND "select" = 78 RETURNI
 DELETE FROM "Odd Books" WHERE "Key" IN ('w', 'x y') AND "select" IN (77, 78) RETURNING "select"
 UPDATE nulls SET v = v + 1 WHERE k = 20 RETURNING *
 UPDATE nulls AS n SET v = n.v + 1 WHERE n.k = 20 RETURNING n.*
-! UPDATE nulls n SET v = 1 WHERE nulls.k = 20
+UPDATE nulls n SET v = 1 WHERE nulls.k = 20
 UPDATE nulls SET nulls.v = 1 WHERE k = 20
 UPDATE nulls SET (v, n) = (7, 8) WHERE k = 20 RETURNING v, n
 UPDATE nulls SET (v, n) = ROW(7, 8) WHERE k = 20 RETURNING v, n
@@ -113,24 +113,25 @@ UPDATE nulls SET k = 20, k = 20 WHERE k = 20
 UPDATE nulls SET v = DEFAULT WHERE k = 20 RETURNING v
 UPDATE nulls SET v = 1 WHERE k = 20 AND k = 21
 UPDATE nulls SET v = 1 WHERE k IS NULL AND v = 20 RETURNING k
+BEGIN
 UPDATE nulls SET v = 1 WHERE false
 UPDATE nulls SET v = 1 WHERE FALSE RETURNING *
 UPDATE nulls SET v = 1 WHERE NULL RETURNING k, v AS "V"
-! UPDATE nulls SET v = 1 WHERE true
+UPDATE nulls SET v = 1 WHERE true
 UPDATE nulls SET v = 1 WHERE 1 = 0
 UPDATE nulls SET v = 1 WHERE 1 != 1
 UPDATE nulls SET v = 1 WHERE 1 <> 1 AND v = 3 RETURNING 1
-! UPDATE nulls SET v = 1 WHERE 1 = 1
-! UPDATE nulls SET v = 1 WHERE 1 <> 0
-! UPDATE nulls SET v = 1 WHERE 1 = 1.0
-! UPDATE nulls SET v = 1 WHERE 1 <> 1.0
-! UPDATE nulls SET v = 1 WHERE 1 = '0'
+UPDATE nulls SET v = 1 WHERE 1 = 1
+UPDATE nulls SET v = 1 WHERE 1 <> 0
+UPDATE nulls SET v = 1 WHERE 1 = 1.0
+UPDATE nulls SET v = 1 WHERE 1 <> 1.0
+UPDATE nulls SET v = 1 WHERE 1 = '0'
 UPDATE nulls SET v = 1 WHERE (v IN (NULL)) AND (1 != 1)
 UPDATE nulls SET v = 1 WHERE v = 3 AND (k = 20 OR false) AND k = 21
-! UPDATE nulls SET v = 1 WHERE v IN (NULL)
-! UPDATE nulls SET v = 1 WHERE v IN (NULL) OR (1 = 1)
-! UPDATE nulls SET v = 1 WHERE NOT false
-! UPDATE nulls SET v = 1 WHERE false IS NOT NULL
+UPDATE nulls SET v = 1 WHERE v IN (NULL)
+UPDATE nulls SET v = 1 WHERE v IN (NULL) OR (1 = 1)
+UPDATE nulls SET v = 1 WHERE NOT false
+UPDATE nulls SET v = 1 WHERE false IS NOT NULL
 UPDATE nulls SET v = 1 WHERE k IN (NULL)
 UPDATE nulls SET v = 1 WHERE k = ANY ('{}') RETURNING v
 UPDATE nulls SET v = 1 WHERE k = ANY (NULL)
@@ -138,17 +139,18 @@ UPDATE nulls SET v = 1 WHERE k = ANY ('{}'::int[])
 UPDATE nulls SET v = 1 WHERE k IN (SELECT CAST(NULL AS INTEGER) WHERE 1!=1)
 UPDATE nulls SET v = 1 WHERE v IN (SELECT 1 FROM (SELECT 1) AS empty_set WHERE 1!=1) RETURNING *
 UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 AS a FROM branches WHERE false)
-! UPDATE nulls SET v = 1 WHERE NOT EXISTS (SELECT 1 WHERE false)
-! UPDATE nulls SET v = 1 WHERE v NOT IN (SELECT 1 WHERE false)
-! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT count(*) WHERE false)
-! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false HAVING true)
-! UPDATE nulls SET v = 1 WHERE 0 IN (SELECT count(*) FROM branches WHERE 1 = 0)
-! UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false UNION SELECT 1)
-! UPDATE nulls SET v = 1 WHERE v <> ALL (SELECT 1 WHERE false)
+UPDATE nulls SET v = 1 WHERE NOT EXISTS (SELECT 1 WHERE false)
+UPDATE nulls SET v = 1 WHERE v NOT IN (SELECT 1 WHERE false)
+UPDATE nulls SET v = 1 WHERE EXISTS (SELECT count(*) WHERE false)
+UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false HAVING true)
+UPDATE nulls SET v = 1 WHERE 0 IN (SELECT count(*) FROM branches WHERE 1 = 0)
+UPDATE nulls SET v = 1 WHERE EXISTS (SELECT 1 WHERE false UNION SELECT 1)
+UPDATE nulls SET v = 1 WHERE v <> ALL (SELECT 1 WHERE false)
 UPDATE nulls SET k = 5 WHERE false
 DELETE FROM nulls WHERE false RETURNING *
 DELETE FROM nulls USING branches b WHERE b.n = v AND false
-! DELETE FROM nulls WHERE true
+DELETE FROM nulls WHERE true
+ROLLBACK
 SELECT count(*), max(v), sum(v) + 1 FROM nulls WHERE false
 SELECT v, count(*) FROM nulls WHERE 1 = 0 GROUP BY v
 SELECT count(DISTINCT v), array_agg(v) FROM nulls WHERE false
@@ -163,7 +165,7 @@ UPDATE nulls SET v = 'x' WHERE k = NULL
 UPDATE nulls SET v = n FROM branches WHERE nulls.k = 20
 UPDATE nulls SET v = b.n FROM branches b WHERE nulls.k = 20 AND b.branch = 'west' RETURNING nulls.k, b.city, nulls.v
 UPDATE nulls SET v = 5 FROM branches b WHERE k = 20 AND b.n = 2 RETURNING *
-! UPDATE nulls SET v = 5 FROM branches k WHERE k.n = 20
+UPDATE nulls SET v = 5 FROM branches k WHERE k.n = 20
 UPDATE nulls SET v = (SELECT max(n) FROM branches) WHERE k = 20 RETURNING v
 UPDATE nulls SET v = 5 WHERE k = 20 AND v IN (SELECT n FROM branches)
 UPDATE nulls SET v = 5 WHERE k = 20 RETURNING (SELECT count(*) FROM branches)
@@ -178,7 +180,7 @@ DELETE FROM nulls WHERE (k) = (26)
 DELETE FROM nulls WHERE k = 27 OR k = 27
 DELETE FROM nulls WHERE k = -28 RETURNING k
 DELETE FROM nulls WHERE k = - 29 RETURNING k
-! DELETE FROM nulls WHERE k = -(-30)
+DELETE FROM nulls WHERE k = -(-30)
 DELETE FROM nulls AS n WHERE n.k = 30 RETURNING n.*
 DELETE FROM nulls * WHERE k = 31
 DELETE FROM public.nulls WHERE public.nulls.k = 32 RETURNING public.nulls.k
@@ -212,12 +214,12 @@ UPDATE samples SET day = '2020-02-28', stamp = day WHERE id = 700010 RETURNING d
 UPDATE samples SET (day, stamp) = (SELECT '2020-01-01'::date, '2020-01-01'::timestamp) WHERE id = 700010 RETURNING day, stamp
 UPDATE samples SET small = 1 WHERE id = 700010 AND id = 700011
 UPDATE samples SET small = 1 WHERE id IN (SELECT 700010 WHERE false)
-! UPDATE samples SET small = 1 WHERE id IN (SELECT 700010)
+UPDATE samples SET small = 1 WHERE id IN (SELECT 700010)
 DELETE FROM samples WHERE id = 700010 AND word IN (SELECT branch FROM branches WHERE 1 = 0)
 DELETE FROM samples WHERE (id, word) IN ((700010, 'A!'), (700010, 'x'), (700010, NULL)) RETURNING word
 DELETE FROM samples WHERE id = ANY (ARRAY[700010]) AND EXISTS (SELECT 1 FROM branches) RETURNING word
 DELETE FROM samples WHERE id IS NOT DISTINCT FROM 700010
-! DELETE FROM samples WHERE id BETWEEN 5 AND 4
+DELETE FROM samples WHERE id BETWEEN 5 AND 4
 DELETE FROM samples WHERE id = NULL OR id IN (NULL, NULL)
 DELETE FROM samples s USING branches b WHERE s.id = 700010 AND b.n > 0 RETURNING s.id, b.n
 DELETE FROM readings WHERE id BETWEEN 700010 AND 700009
