@@ -180,7 +180,7 @@ def test_the_role_in_the_transaction_may_differ_from_that_after_it(
         at_commit(library_cluster, "north-library", tell),
         RawClient.logged_in(plain_login.conninfo) as plain,
     ):
-        said = [*before, "BEGIN", insert("west"), *inside, insert("north")]
+        said = [*before, "BEGIN", *inside, insert("west"), insert("north")]
         assert {code for code, _ in codes(plain, *said)} == {None}
         answer = plain.query("COMMIT")
         assert [message.fields["M"] for message in answer if message.kind == "N"] == [in_there.decode()] * 2
