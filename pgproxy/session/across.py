@@ -6,24 +6,36 @@ parts: its own commit is everyone's. What a failure leaves prepared, the control
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Exchange, Mode
-from pgproxy.errors import ConnectionLost, ProxyError, Refused
+from pgproxy.errors import ProxyError, Refused
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.failover import outcome_unknown
 from pgproxy.session.services import Services
+from pgproxy.session.settings import Settings
 from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.wire.messages import notice_response
 
 _ROLLED_BACK = "ROLLBACK"
 _PREPARED = "PREPARE TRANSACTION"
+_CANCELLED = "57014"
+_NOT_SUPPORTED = "0A000"
+_READ_ONLY = "25006"
 _GONE = "42704"  # no such prepared transaction: somebody else has ended it, as was decided
+_MOST_TRIES = 5
+_ROLE = re.compile(r"\brole\b", re.IGNORECASE)
+# A decision that is not flushed could be lost, and the others would have gone by it: theirs always are.
+_FLUSHED = (
+    "SELECT pg_catalog.set_config('synchronous_commit', 'local', true)"
+    " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
+)
 
 
 def why_not_together(facts: CatalogFacts | None) -> str | None:
@@ -46,6 +58,14 @@ def why_not_across(facts: CatalogFacts | None, writes: str, node: str) -> Refuse
     )
 
 
+def before_prepare(said: Iterable[str], settings: Settings) -> str:
+    """What a transaction in which SETs were `said` must say first. Only the role that has prepared it may end it: that
+    must be the one that the session has after it. Deferred triggers still run as the one that it has had in there."""
+    if not any(_ROLE.search(text) for text in said):
+        return ""
+    return f"SET CONSTRAINTS ALL IMMEDIATE; {settings.get('role', 'RESET ROLE')}\n; "
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What is prepared on one connection, and as what."""
@@ -62,14 +82,23 @@ class CommitAcross:
         self._services = services
         self._backends = backends
 
-    async def run(self, writers: Sequence[BackendConnection], *, last_chance: Callable[[], None]) -> str:
+    async def run(
+        self,
+        writers: Sequence[BackendConnection],
+        *,
+        last_chance: Callable[[], None],
+        peculiar: Collection[str] = (),
+        before: str = "",
+    ) -> str:
         """COMMIT's tag. Raises when nothing is committed, and 40003 when that is not known; what of it is prepared is
-        then rolled back, and the rest the caller's to end. `last_chance` may raise before anything is decided."""
-        decider = self._decider(writers)
+        then rolled back, and the rest the caller's to end. `last_chance` may raise before anything is decided.
+        `peculiar`: nodes that may have something that cannot be prepared (NOTIFY, temporary tables). `before`: see
+        `before_prepare`."""
+        decider = min(writers, key=lambda one: (one.node.name not in peculiar, one not in self._backends.pins))
         parts = self._parts(decider, [connection for connection in writers if connection is not decider])
         done = False
         try:
-            tag = await self._decided(decider, parts, last_chance)
+            tag = await self._decided(decider, parts, before, last_chance)
             if tag != _ROLLED_BACK:
                 await self._end(parts, "COMMIT PREPARED")
             done = True
@@ -80,10 +109,6 @@ class CommitAcross:
         finally:
             if not done:  # the client has gone
                 self._settle(parts)
-
-    def _decider(self, writers: Sequence[BackendConnection]) -> BackendConnection:
-        """One that the session keeps, since what it keeps there may be what cannot be prepared."""
-        return next((connection for connection in writers if connection in self._backends.pins), writers[0])
 
     def _parts(self, decider: BackendConnection, others: Sequence[BackendConnection]) -> list[_Part]:
         """A node prepares but one transaction under an id. Where it has several, each has an id of its own, and the
@@ -100,15 +125,15 @@ class CommitAcross:
         return parts
 
     async def _decided(
-        self, decider: BackendConnection, parts: Sequence[_Part], last_chance: Callable[[], None]
+        self, decider: BackendConnection, parts: Sequence[_Part], before: str, last_chance: Callable[[], None]
     ) -> str:
         prepared: list[_Part] = []
         try:
-            exchanges = await self._on_parts(parts, _PREPARED)
+            exchanges = await self._on_parts(parts, before + _PREPARED)
             prepared = [part for part, ended in zip(parts, exchanges, strict=True) if ended.tag == _PREPARED]
             for ended in exchanges:
                 if ended.error is not None:
-                    raise ended.error
+                    raise _not_prepared(ended.error)
                 if ended.tag != _PREPARED:
                     tag = _ROLLED_BACK
                     break
@@ -125,17 +150,20 @@ class CommitAcross:
 
     async def _decide(self, decider: BackendConnection, parts: Sequence[_Part]) -> str:
         rows = ", ".join(f"('{gid}', true)" for gid in _ids(parts))
-        exchange = decider.query(
-            f"INSERT INTO {commit_log.TABLE} (gid, committed) VALUES {rows}; COMMIT", Mode.SILENT, self._client.wake
-        )
-        (ended,) = await self._all_ended([exchange])
-        if isinstance(ended.error, ConnectionLost):
+        sql = f"{_FLUSHED}; INSERT INTO {commit_log.TABLE} (gid, committed) VALUES {rows}; COMMIT"
+        (ended,) = await self._backends.ended_on_all([decider], sql)
+        if ended.error is None:
+            return ended.tag or ""
+        if decider.closed:  # for whatever reason: it may have committed before
             return await self._asked(parts, ended.error)
-        if ended.error is not None:
-            raise ended.error
-        return ended.tag or ""
+        if ended.error.sqlstate == _READ_ONLY:
+            raise Refused(
+                "a transaction that has written on several nodes and then become READ ONLY cannot be committed",
+                "Leave out SET TRANSACTION READ ONLY.",
+            )
+        raise ended.error
 
-    async def _asked(self, parts: Sequence[_Part], lost: ConnectionLost) -> str:
+    async def _asked(self, parts: Sequence[_Part], lost: ProxyError) -> str:
         """The decider's answer was lost: whether it has committed is in its log."""
         first, *others = _ids(parts)  # written together, so that one speaks for all
         pending = self._services.settle(first, self._client.wake)
@@ -157,8 +185,13 @@ class CommitAcross:
 
     async def _end(self, prepared: Sequence[_Part], verb: str) -> None:
         """What has been decided is done on all nodes; where it cannot be now, it is later."""
-        exchanges = await self._on_parts(prepared, verb)
-        late = [part for part, ended in zip(prepared, exchanges, strict=True) if _is_late(ended)]
+        late: Sequence[_Part] = prepared
+        for _ in range(_MOST_TRIES):
+            exchanges = await self._on_parts(late, verb)
+            failed = [(part, ended.error) for part, ended in zip(late, exchanges, strict=True) if _is_late(ended)]
+            late = [part for part, _ in failed]
+            if not any(error is not None and error.sqlstate == _CANCELLED for _, error in failed):
+                break  # a cancel comes too late: it is decided
         if late:
             self._settle(late)
             nodes = ", ".join(dict.fromkeys(part.connection.node.name for part in late))
@@ -170,17 +203,8 @@ class CommitAcross:
 
     async def _on_parts(self, parts: Sequence[_Part], verb: str) -> list[Exchange]:
         wake = self._client.wake
-        return await self._all_ended(
-            [part.connection.query(f"{verb} '{part.gid}'", Mode.SILENT, wake) for part in parts]
-        )
-
-    async def _all_ended(self, exchanges: list[Exchange]) -> list[Exchange]:
-        """With their errors."""
-        for exchange in exchanges:
-            while not exchange.finished:
-                await self._client.wait()
-            self._backends.reported.relay(exchange.asides)
-        return exchanges
+        exchanges = [part.connection.query(f"{verb} '{part.gid}'", Mode.SILENT, wake) for part in parts]
+        return await self._backends.all_ended(exchanges)
 
     def _warn(self, message: str) -> None:
         self._client.send(notice_response({"S": "WARNING", "V": "WARNING", "C": "01000", "M": message}))
@@ -188,6 +212,13 @@ class CommitAcross:
 
 def _ids(parts: Iterable[_Part]) -> list[str]:
     return list(dict.fromkeys(part.gid for part in parts))
+
+
+def _not_prepared(error: ProxyError) -> ProxyError:
+    """What PREPARE TRANSACTION cannot do is for transactions of one node."""
+    if error.sqlstate != _NOT_SUPPORTED:
+        return error
+    return Refused(error.message, "The transaction has written on several nodes: do this in one that writes on one.")
 
 
 def _is_late(ended: Exchange) -> bool:

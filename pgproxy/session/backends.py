@@ -234,13 +234,28 @@ class Backends:
     async def execute_on_all(self, connections: Sequence[BackendConnection], sql: str) -> None:
         """Run a statement on all at once. The first one's notices and ParameterStatuses go to the client; when
         all have ended, the first error is raised."""
-        exchanges = [connection.query(sql, Mode.SILENT, self._client.wake) for connection in connections]
+        exchanges = self._begun_on_all(connections, sql)
         for exchange in exchanges:
             while not exchange.finished:
                 await self._client.wait()
         self.reported.relay(exchanges[0].asides if exchanges else ())
         for exchange in exchanges:
             await self.finish(exchange)
+
+    async def ended_on_all(self, connections: Sequence[BackendConnection], sql: str) -> list[Exchange]:
+        """The same, but what all of them say goes to the client, and the errors are the caller's."""
+        return await self.all_ended(self._begun_on_all(connections, sql))
+
+    async def all_ended(self, exchanges: list[Exchange]) -> list[Exchange]:
+        """With their errors."""
+        for exchange in exchanges:
+            while not exchange.finished:
+                await self._client.wait()
+            self.reported.relay(exchange.asides)
+        return exchanges
+
+    def _begun_on_all(self, connections: Sequence[BackendConnection], sql: str) -> list[Exchange]:
+        return [connection.query(sql, Mode.SILENT, self._client.wake) for connection in connections]
 
     # Cancelling
 

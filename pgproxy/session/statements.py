@@ -232,6 +232,8 @@ class Statements:
         newly_pinned = False
         try:
             newly_pinned = pins is not None and self._backends.pin(connection, pins)
+            if one.shard is None:
+                self._transactions.note_beside_shards(connection, one.effect)
             sql = sql_for(one.text, one.shard, arguments)
             await self._splice(call.send(connection, sql, Mode.SPLICE, self._client.wake), call)
         except ServerError as error:

@@ -46,6 +46,7 @@ class Transaction:
         self.applied_before: dict[str, Settings] = {}
         self.writers: tuple[str, ...] = ()  # the nodes written to, in the order of their first write
         self.copied: tuple[Table, ...] = ()  # into which: errors at COMMIT name them, not their shards
+        self.peculiar: set[str] = set()  # nodes where something else was done than with rows of shards
         self.now: str | None = None  # once a statement over several shards has asked
         self.log: list[Entry] = []
 

@@ -8,7 +8,7 @@ table, one connection to one gateway carries the whole transaction: none of this
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode, ServerError
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
-from pgproxy.session.across import CommitAcross, why_not_across
+from pgproxy.session.across import CommitAcross, before_prepare, why_not_across
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
@@ -138,6 +138,11 @@ class Transactions:
         """The current transaction has rows for it from a COPY."""
         if self.current is not None and table not in self.current.copied:
             self.current.copied += (table,)
+
+    def note_beside_shards(self, connection: BackendConnection, effect: Effect) -> None:
+        """A statement that is not of a shard runs there; one that reads can be about what the session keeps there."""
+        if self.current is not None and (effect is Effect.WRITE or connection in self._backends.pins):
+            self.current.peculiar.add(connection.node.name)
 
     def leave(self, connection: BackendConnection) -> None:
         if self.current is None or self.current.joined.get(connection.node.name) is not connection:
@@ -347,25 +352,32 @@ class Transactions:
 
     async def _commit_everywhere(self, transaction: Transaction) -> str:
         """The nodes written to come last, so that nothing is committed if another fails."""
-        written = {node: transaction.joined[node] for node in transaction.writers}
-        for node, connection in transaction.joined.items():
-            if node not in written and await self._commit_on(connection) == "ROLLBACK":
-                return "ROLLBACK"
-        if len(written) > 1:
-            across = CommitAcross(self._client, self._services, self._backends)
-            return await across.run(list(written.values()), last_chance=self._backends.check_cancelled)
+        read = [connection for node, connection in transaction.joined.items() if node not in transaction.writers]
+        written = [transaction.joined[node] for node in transaction.writers]
+        if await self._commit_on(read) == "ROLLBACK":
+            return "ROLLBACK"
         try:
-            return await self._commit_on(*written.values()) if written else "COMMIT"
+            return await (self._commit_across(transaction, written) if len(written) > 1 else self._commit_on(written))
         except ConnectionLost as lost:
             if self.on_one_gateway:
                 raise outcome_unknown(lost) from None
             raise
 
-    async def _commit_on(self, connection: BackendConnection) -> str:
-        exchange = connection.query("COMMIT", Mode.SILENT, self._client.wake)
-        await self._backends.finish(exchange)
-        self._backends.reported.relay(exchange.asides)
-        return exchange.tag or "COMMIT"
+    async def _commit_across(self, transaction: Transaction, written: Sequence[BackendConnection]) -> str:
+        return await CommitAcross(self._client, self._services, self._backends).run(
+            written,
+            last_chance=self._backends.check_cancelled,
+            peculiar=transaction.peculiar,
+            before=before_prepare((entry.text for entry in transaction.log), self._backends.settings),
+        )
+
+    async def _commit_on(self, connections: Sequence[BackendConnection]) -> str:
+        """On all at once."""
+        exchanges = await self._backends.ended_on_all(connections, "COMMIT")
+        for exchange in exchanges:
+            if exchange.error is not None:
+                raise exchange.error
+        return "ROLLBACK" if any(exchange.tag == "ROLLBACK" for exchange in exchanges) else "COMMIT"
 
     async def _undo(self, transaction: Transaction) -> None:
         """ROLLBACK wherever the transaction is still open, and the settings from before it."""
@@ -385,6 +397,9 @@ class Transactions:
 
     async def _undo_on(self, transaction: Transaction, node: str) -> None:
         connection = transaction.joined.pop(node)
+        applied_before = transaction.applied_before.pop(node)
+        if connection.status == _IDLE and connection.applied != applied_before:
+            connection.distrust()  # its part has ended there, and what was set in it may have stayed
         if not connection.closed and connection.status != _IDLE:
             exchange = connection.query("ROLLBACK", Mode.SILENT, self._client.wake)
             try:
@@ -394,7 +409,7 @@ class Transactions:
                 connection.distrust()
                 raise
             self._backends.reported.relay(exchange.asides)
-        connection.applied = transaction.applied_before.pop(node)
+        connection.applied = applied_before
         self._backends.give_back(connection)
 
     @property
