@@ -60,7 +60,7 @@ def commits_wait(sides: CopySides) -> bool:
     """Whether the node knows of its standby by now; what waits for that to tell is cancelled."""
     cancelled = False
     with ThreadPoolExecutor(1) as thread:
-        tried = thread.submit(on_failing, sides, "CREATE TEMP TABLE tried ()")
+        tried = thread.submit(on_failing, sides, "SELECT pg_logical_emit_message(true, 'tried', '')")
         while not tried.done():
             cancelled |= bool(on_failing(sides, f"SELECT pg_cancel_backend(pid) {WAITING}"))
         tried.result()
