@@ -21,6 +21,7 @@ from pgproxy.wire.messages import notice_response
 
 _ROLLED_BACK = "ROLLBACK"
 _PREPARED = "PREPARE TRANSACTION"
+_ENDED_ALREADY = "42704"  # by recovery, which has asked the decider as well
 
 
 def why_not_across(facts: CatalogFacts | None, writes: str, node: str) -> Refused | None:
@@ -122,7 +123,8 @@ class CommitAcross:
     async def _end(self, prepared: Sequence[BackendConnection], sql: str, gid: str) -> None:
         """What has been decided is done on all nodes; where it cannot be now, it is later."""
         exchanges = await self._on_all(prepared, sql)
-        late = [one.node.name for one, ended in zip(prepared, exchanges, strict=True) if ended.error is not None]
+        failures = ((one.node.name, ended.error) for one, ended in zip(prepared, exchanges, strict=True))
+        late = [node for node, error in failures if error is not None and error.sqlstate != _ENDED_ALREADY]
         if late:
             self._services.settle(gid, _nobody)
             self._warn(f"node {', '.join(late)} will end its part of the transaction later")
