@@ -136,15 +136,18 @@ def rows_of_tag(end: bytes) -> int:
 
 
 class NodeMetrics:
-    """One node's figures. `in_use` is a gauge, all others only grow. `routed` are statements that went to one shard
-    here, `to_node` those that touch no sharded table."""
+    """One node's figures. `in_use` and `in_doubt` are gauges, all others only grow. `routed` are statements that went to
+    one shard here, `to_node` those that touch no sharded table."""
 
     __slots__ = (
         "breaker_trips",
         "connect_failures",
         "connects",
+        "doubts_committed",
+        "doubts_rolled_back",
         "failovers",
         "failures",
+        "in_doubt",
         "in_use",
         "leases",
         "queue_timeouts",
@@ -163,6 +166,9 @@ class NodeMetrics:
         self.failures = 0  # connections that broke in use
         self.failovers = 0  # statements for this node that ran through another
         self.in_use = 0
+        self.in_doubt = 0  # prepared transactions that nobody has ended for a while
+        self.doubts_committed = 0  # of these, those that recovery has ended
+        self.doubts_rolled_back = 0
         self.routed = Figures()
         self.to_node = Figures()
 

@@ -15,6 +15,7 @@ from pgproxy.backend.pool import NodePool
 from pgproxy.backend.user_pools import UserPools
 from pgproxy.cluster.gateways import Gateways
 from pgproxy.cluster.heartbeat import Heartbeats, NodeState
+from pgproxy.cluster.in_doubt import InDoubt
 from pgproxy.cluster.members import Members
 from pgproxy.metrics import Metrics
 from pgproxy.planner.cache import PlanUse
@@ -38,6 +39,7 @@ class Watched(Protocol):
     user_pools: UserPools
     sessions: dict[int, Session]
     statement_log: StatementLog
+    in_doubt: InDoubt
     facts: CatalogFacts | None
     draining: bool
 
@@ -83,6 +85,7 @@ class WorkerView:
                 _node_view(state, worker.members.get(worker.place(name), self.shard_map.nodes[name])),
                 paused=name in worker.paused,
                 avoided=worker.gateways.is_avoided(name),
+                in_doubt=worker.in_doubt.counts_of(name).in_doubt,
                 members=tuple(_member_views(worker.heartbeats.members.get(name))),
             )
             for name, state in worker.heartbeats.states().items()
@@ -180,6 +183,12 @@ class WorkerView:
             node.connects, node.connect_failures = counts.connects, counts.connect_failures
             node.failures, node.breaker_trips = counts.lost, counts.breaker_trips
             node.failovers = self._worker.gateways.failovers[name]
+            doubts = self._worker.in_doubt.counts_of(name)
+            node.in_doubt, node.doubts_committed, node.doubts_rolled_back = (
+                doubts.in_doubt,
+                doubts.committed,
+                doubts.rolled_back,
+            )
             node.in_use = sum(pool.size - pool.idle for pool in pools)
         return metrics
 

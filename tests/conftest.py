@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.clients.restarts",
     "tests.differential.fix_sides",
     "tests.fix_copy",
+    "tests.fix_accounts",
 ]
 
 pytest.register_assert_rewrite("tests.clients.sides")

@@ -374,7 +374,8 @@ _AVOIDED = "statements go through other nodes: it drains, has refused a connecti
 
 
 def _trouble(node: NodeView) -> str | None:
-    said = (_AVOIDED if node.avoided else None, node.error)
+    in_doubt = f"transactions in doubt: {node.in_doubt}" if node.in_doubt else None
+    said = (_AVOIDED if node.avoided else None, in_doubt, node.error)
     return "; ".join(filter(None, said)) or None
 
 

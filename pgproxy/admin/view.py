@@ -32,6 +32,7 @@ class NodeView:
     members: tuple[MemberView, ...] = ()
     paused: bool = False
     avoided: bool = False  # up, but statements go elsewhere: it drains, refuses connections, or was down just now
+    in_doubt: int = 0  # transactions that it has prepared and nobody has ended for a while
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, sql
 
 from pgproxy.cluster import node_settings
 from pgproxy.cluster.catalog import read_facts
+from pgproxy.cluster.check_across import Across, across_problems, ask_across
 from pgproxy.cluster.check_auth import check_authentication
 from pgproxy.cluster.check_members import check_members
 from pgproxy.cluster.connect import connection, run
@@ -56,6 +57,7 @@ class _Survey:
     with_rows: frozenset[Relation]
     settings: Mapping[str, str]
     superuser: bool
+    across: Across | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,9 @@ async def check_nodes(shard_map: ShardMap) -> Findings:
     _check_databases(surveys, report)
     for node, problem in node_settings.problems({name: survey.settings for name, survey in surveys.items()}):
         report.error(f"nodes.{node}", problem)
+    across = {name: survey.across for name, survey in surveys.items()}
+    for node, problem in across_problems(across, shard_map.proxy.pool.size):
+        report.warn(f"nodes.{node}", problem)
     superuser = any(survey.superuser for survey in surveys.values())
     report.warnings.extend(http_warnings(shard_map, superuser=superuser))
     if surveys:
@@ -284,6 +289,7 @@ async def _read(conn: AsyncConnection, shard_map: ShardMap) -> _Survey | str:
         with_rows=frozenset([each for each in logical if each in columns and await _has_rows(conn, each)]),
         settings=await _settings(conn, engine),
         superuser=conn.info.parameter_status("is_superuser") == "on",
+        across=await ask_across(conn, engine),
     )
 
 

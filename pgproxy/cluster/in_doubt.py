@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pgproxy.auth.pending import Pending
@@ -60,10 +60,8 @@ class InDoubt:
         self._told: set[tuple[str, str]] = set()  # node and global id of what somebody must end by hand
         self._alerted: set[str] = set()  # nodes
 
-    @property
-    def counts(self) -> Mapping[str, Counts]:
-        """By node, those that have left the shard map too."""
-        return self._participants.counts
+    def counts_of(self, node: str) -> Counts:
+        return self._participants.counts.get(node) or Counts()
 
     def start(self) -> None:
         """The first round begins."""

@@ -138,6 +138,8 @@ _POOL_COUNTERS: Mapping[str, tuple[str, str]] = {
     "connect_failures": ("pgproxy_node_connect_failures", "Connections that could not be made."),
     "breaker_trips": ("pgproxy_node_breaker_trips", "How often connecting failed so often that nobody waits for it."),
     "failures": ("pgproxy_node_connections_lost", "Connections that broke."),
+    "doubts_committed": ("pgproxy_doubts_committed", "Prepared transactions that recovery has committed."),
+    "doubts_rolled_back": ("pgproxy_doubts_rolled_back", "Prepared transactions that recovery has rolled back."),
     "failovers": ("pgproxy_failovers", "Statements for this node that ran through another."),
 }
 
@@ -164,7 +166,10 @@ def _heartbeats(view: ProxyView) -> Iterator[Metric]:
             latency.add_metric(labels, node.latency_ms / 1000)
         if node.last_ok is not None:
             answered.add_metric(labels, node.last_ok)
-    yield from (up, latency, answered, failures)
+    in_doubt = gauge("pgproxy_node_in_doubt", "Prepared transactions that nobody has ended for a while.")
+    for node in view.nodes:
+        in_doubt.add_metric((node.name,), node.in_doubt)
+    yield from (up, latency, answered, failures, in_doubt)
     yield from _alerts(view)
 
 

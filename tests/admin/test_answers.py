@@ -168,6 +168,12 @@ def test_a_node_not_probed_yet() -> None:
     assert status(view).rows[0][5] == "connection refused (never answered)"
 
 
+def test_a_node_with_transactions_in_doubt_says_so() -> None:
+    view = MadeView(nodes=(NodeView("west", True, 0.0, in_doubt=3), NodeView("north", True, 0.0)))
+    assert [row[9] for row in answer("SHOW NODES", view).rows] == ["transactions in doubt: 3", None]
+    assert [row[5] for row in status(view).rows] == ["transactions in doubt: 3", None]
+
+
 def test_a_node_that_statements_go_around_says_so() -> None:
     view = MadeView(
         nodes=(

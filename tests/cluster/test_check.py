@@ -234,7 +234,7 @@ def test_what_http_opens(library_cluster: LibraryCluster, user: str, change: dic
     finally:
         _on_every_node(library_cluster, "DROP OWNED BY plain; DROP ROLE plain")
     assert findings.errors == ()
-    assert _paths(findings.warnings) == warned
+    assert [path for path in _paths(findings.warnings) if path.startswith("http")] == warned
 
 
 def test_reference_tables_are_everywhere_and_equal(bare_schema: LibraryCluster) -> None:

@@ -126,7 +126,7 @@ async def test_each_is_ended_as_its_decider_says(cluster: LibraryCluster) -> Non
     async with recovery(cluster) as in_doubt:
         await in_doubt.round()
         for node in (WEST, NORTH):
-            counts = in_doubt.counts[node]
+            counts = in_doubt.counts_of(node)
             assert (counts.in_doubt, counts.committed, counts.rolled_back) == (0, 1, 1)
     for node in (WEST, NORTH):
         assert prepared(cluster, node) == set()
@@ -141,7 +141,7 @@ async def test_young_ones_are_left_to_their_sessions(cluster: LibraryCluster) ->
     prepare(cluster, WEST, gid)
     async with recovery(cluster, replace(AT_ONCE, patience_s=3600.0)) as in_doubt:
         await in_doubt.round()
-        assert in_doubt.counts[WEST].in_doubt == 0
+        assert in_doubt.counts_of(WEST).in_doubt == 0
     assert prepared(cluster, WEST) == {gid}
     assert logged(cluster, DOWNTOWN) == {}
 
@@ -156,7 +156,7 @@ async def test_a_decider_still_in_its_transaction_has_the_last_word(end: str, cl
             decide(decider, gid)
             await in_doubt.round()
             assert prepared(cluster, WEST) == {gid}
-            assert in_doubt.counts[WEST].in_doubt == 1
+            assert in_doubt.counts_of(WEST).in_doubt == 1
             decider.execute(end)
         await in_doubt.round()
     assert prepared(cluster, WEST) == set()
@@ -171,7 +171,7 @@ async def test_other_clusters_transactions_are_left_alone(other: str, cluster: L
         prepare(cluster, WEST, gid)
     async with recovery(cluster) as in_doubt:
         await in_doubt.round()
-        assert in_doubt.counts[WEST].in_doubt == 0
+        assert in_doubt.counts_of(WEST).in_doubt == 0
     assert prepared(cluster, WEST) == gids
     assert logged(cluster, DOWNTOWN) == {}
 
@@ -183,7 +183,7 @@ async def test_transactions_of_another_database_are_left_alone(cluster: LibraryC
         try:
             async with recovery(cluster) as in_doubt:
                 await in_doubt.round()
-                assert in_doubt.counts[WEST].in_doubt == 0
+                assert in_doubt.counts_of(WEST).in_doubt == 0
         finally:
             elsewhere.execute(f"ROLLBACK PREPARED '{gid}'".encode())
 
@@ -199,7 +199,7 @@ async def test_several_proxies_at_the_same_time(cluster: LibraryCluster) -> None
     async with recovery(cluster) as one, recovery(cluster) as two:
         await asyncio.gather(one.round(), two.round(), *(asyncio.sleep(0) for _ in range(3)))
         await asyncio.gather(one.round(), two.round())
-        counts = [each.counts[WEST] for each in (one, two)]
+        counts = [each.counts_of(WEST) for each in (one, two)]
     assert sum(each.committed for each in counts) == 16
     assert sum(each.rolled_back for each in counts) == 14
     assert prepared(cluster, WEST) == set()
@@ -214,7 +214,7 @@ async def test_nobody_guesses_for_a_decider_that_has_left(
     async with recovery(cluster) as in_doubt:
         await in_doubt.round()
         await in_doubt.round()
-        assert in_doubt.counts[WEST].in_doubt == 1
+        assert in_doubt.counts_of(WEST).in_doubt == 1
     assert prepared(cluster, WEST) == {gid}
     (alert,) = alerts(caplog)
     assert gid in alert
@@ -227,10 +227,10 @@ async def test_a_decider_that_is_down_is_asked_later(cluster: LibraryCluster) ->
     down = {DOWNTOWN}
     async with recovery(cluster, is_up=lambda node: node not in down) as in_doubt:
         await in_doubt.round()
-        assert in_doubt.counts[WEST].in_doubt == 1
+        assert in_doubt.counts_of(WEST).in_doubt == 1
         down.clear()
         await in_doubt.round()
-        assert in_doubt.counts[WEST].rolled_back == 1
+        assert in_doubt.counts_of(WEST).rolled_back == 1
     assert prepared(cluster, WEST) == set()
 
 
@@ -264,10 +264,10 @@ async def test_a_part_of_another_role_is_ended_as_that_role(cluster: LibraryClus
     prepare(cluster, WEST, gid, OTHER)
     async with recovery(cluster, user=READER) as in_doubt:
         await in_doubt.round()
-        assert in_doubt.counts[WEST].rolled_back == 1
+        assert in_doubt.counts_of(WEST).rolled_back == 1
         prepare(cluster, WEST, gid, READER)
         await in_doubt.round()
-        assert in_doubt.counts[WEST].rolled_back == 2
+        assert in_doubt.counts_of(WEST).rolled_back == 2
     assert prepared(cluster, WEST) == set()
 
 
@@ -283,7 +283,7 @@ async def test_a_part_that_may_not_be_ended_is_an_alert(
     async with recovery(cluster, user=READER) as in_doubt:
         await in_doubt.round()
         await in_doubt.round()
-        assert (in_doubt.counts[WEST].in_doubt, in_doubt.counts[WEST].rolled_back) == (1, 1)
+        assert (in_doubt.counts_of(WEST).in_doubt, in_doubt.counts_of(WEST).rolled_back) == (1, 1)
     assert prepared(cluster, WEST) == {gid}
     (alert,) = alerts(caplog)
     assert f"COMMIT PREPARED '{gid}' is for its owner {OTHER}" in alert
