@@ -38,7 +38,8 @@ def _lines(planned: Planned, plan: Sharded) -> Iterator[str]:
     for shard, places in parts_of(split, chosen, arguments):
         used = used_parameters(split, places)
         numbers = "" if not used else f"  ({', '.join(f'${number}' for number in sorted(used))})"
-        yield f"shard {shard} {render(bind_shard(part_of(split, places), plan.table.shards[shard]), arguments)}{numbers}"
+        text = render(bind_shard(part_of(split, places), plan.table.shards[shard]), arguments)
+        yield f"shard {shard} {text}{numbers}"
 
 
 @pytest.fixture(scope="module", autouse=True)
