@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from pgproxy.shardmap import commit_log
-from tests.activity import TIMEOUT_S, await_nothing_open, until
+from tests.activity import TIMEOUT_S, await_nothing_open, connect, open_statements, until
 from tests.fix_copy import CopySides, copying, shown
+from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy
 from tests.raw_client import RawClient, cancel_request, frame, query
 
@@ -218,3 +219,48 @@ def stable(sent: list[int]) -> int:
 def resident_bytes(pid: int) -> int:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("begin", ["BEGIN", "SELECT 1"], ids=["in transactions", "by themselves"])
+def test_two_that_wait_for_each_other_on_two_nodes(begin: str, sides_to_copy: CopySides) -> None:
+    """Each has stored rows on one node that the other then brings as well: one gives way."""
+    proxy, cluster = sides_to_copy.proxy, sides_to_copy.cluster
+    here, there = (rows_of_shard(sides_to_copy, letter) for letter in "ab")
+    sides_to_copy.empty()
+    with RawClient.logged_in(proxy.conninfo) as older, RawClient.logged_in(proxy.conninfo) as younger:
+        for client, data in ((older, here), (younger, there)):
+            client.query(begin)
+            client.send(query("COPY numbers FROM STDIN") + frame("d", data))
+            until(lambda: len(open_statements(cluster)) >= 3, "the rows are on their way")
+        until(lambda: locks(cluster) == {"downtown-library": 1, "west-library": 1}, "both have stored rows")
+        for client, data in ((younger, here), (older, there)):
+            client.send(frame("d", data) + frame("c"))
+        first, second = younger.until_ready(), older.until_ready()
+        assert first[-2].fields["C"] == "40P01"
+        assert second[-2].text == f"COPY {len(here.splitlines()) + len(there.splitlines())}"
+        younger.query("ROLLBACK")
+        older.query("ROLLBACK")
+    await_nothing_open(cluster)
+
+
+def rows_of_shard(sides: CopySides, letter: str) -> bytes:
+    """More than PostgreSQL puts aside in a COPY before it stores them."""
+    if not count(sides.proxy, "numbers"):
+        with RawClient.logged_in(sides.proxy.conninfo) as client:
+            client.send(copying("COPY numbers FROM STDIN", b"".join(b"%d\tx\n" % k for k in range(5_000)))[0])
+            assert client.until_ready()[-2].text == "COPY 5000"
+    with sides.cluster.connect(dict(zip("abc", sides.cluster.nodes, strict=True))[letter]) as node:
+        found = node.execute(f"SELECT k FROM numbers_{letter} ORDER BY k LIMIT 1200".encode()).fetchall()
+    return b"".join(b"%d\tx\n" % k for (k,) in found)
+
+
+def locks(cluster: LibraryCluster) -> dict[str, int]:
+    """How many transactions have stored something, by node."""
+    found = {}
+    for name in cluster.nodes:
+        with connect(cluster, name) as node:
+            ((number,),) = node.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND granted"
+            ).fetchall()
+        found |= {name: number} if number else {}
+    return found
