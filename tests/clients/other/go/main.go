@@ -104,6 +104,7 @@ func withPgx(url string, mode pgx.QueryExecMode) found {
 	}
 	f["batch"] = answers
 	f["batch_end"] = fmt.Sprint(results.Close())
+	f["across"] = across(ctx, connection)
 	return f
 }
 

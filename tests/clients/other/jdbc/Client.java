@@ -143,7 +143,11 @@ public class Client {
                 metadata(connection);
                 show("valid", connection.isValid(5));
                 More.everyday(connection);
+                Across.everyday(connection);
             }
+        }
+        try (var connection = DriverManager.getConnection(url + "?user=postgres&reWriteBatchedInserts=true")) {
+            Across.everyday(connection);
         }
     }
 }

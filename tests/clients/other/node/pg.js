@@ -41,6 +41,25 @@ await client.query("ROLLBACK TO SAVEPOINT here");
 found.deleted = (await client.query("DELETE FROM books WHERE branch = $1 AND isbn = $2", ["west", mine])).rowCount;
 await client.query("ROLLBACK");
 
+// Rows of several shards: all of them, or none.
+const branches = ["west", "north", "downtown"];
+const book = (at, isbn = 9999999999100 + at) => client.query(insert, [isbn, branches[at % 3], "mine", "me", at]);
+const among = () => client.query("SELECT isbn, branch, price FROM books WHERE isbn BETWEEN 9999999999100 AND 9999999999199 ORDER BY isbn, branch");
+await client.query("BEGIN");
+for (let at = 0; at < 6; at++) await book(at);
+await client.query("SAVEPOINT here");
+found.clash = await book(6).then(() => book(0)).catch((error) => error.code);
+await client.query("ROLLBACK TO SAVEPOINT here");
+found.within = (await among()).rows;
+found.committed = (await client.query("COMMIT")).command;
+found.after = (await among()).rows;
+const several = (isbn) => branches.map((branch) => `INSERT INTO books (isbn, branch, book_name, author) VALUES (${isbn}, '${branch}', 'mine', 'me')`);
+found.several = (await client.query(several(9999999999150).join("; "))).map((result) => result.rowCount);
+found.none = await client.query([...several(9999999999160), several(9999999999150)[0]].join("; ")).catch((error) => error.code);
+found.finally = (await among()).rows;
+for (const branch of branches)
+  await client.query("DELETE FROM books WHERE branch = $1 AND isbn BETWEEN 9999999999100 AND 9999999999199", [branch]);
+
 found.error = await client.query("SELECT nope FROM books WHERE isbn = $1", [isbn]).catch((error) => [error.code, error.position]);
 found.division = await client.query("SELECT price / $1 FROM books", [0]).catch((error) => error.code);
 

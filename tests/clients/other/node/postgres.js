@@ -36,6 +36,22 @@ await sql
     if (!(error instanceof Undone)) throw error;
   });
 
+// Rows of several shards: all of them, or none.
+const branches = ["west", "north", "downtown"];
+const book = (at) => ({ isbn: 9999999999100 + at, branch: branches[at % 3], book_name: "mine", author: "me", price: at });
+const among = () => sql`SELECT isbn, branch, price FROM books WHERE isbn BETWEEN 9999999999100 AND 9999999999199 ORDER BY isbn`;
+await sql.begin(async (sql) => {
+  await Promise.all([0, 1, 2, 3, 4, 5].map((at) => sql`INSERT INTO books ${sql(book(at))}`));
+  found.clash = await sql
+    .savepoint((sql) => Promise.all([6, 7, 0].map((at) => sql`INSERT INTO books ${sql(book(at))}`)))
+    .catch((error) => error.code);
+  await sql`INSERT INTO books ${sql(book(8))}`;
+});
+found.piped = await sql.begin((sql) => [8, 9, 10].map((at) => sql`INSERT INTO books ${sql(book(at))}`)).catch((error) => error.code);
+found.among = await among();
+for (const branch of branches)
+  await sql`DELETE FROM books WHERE branch = ${branch} AND isbn BETWEEN 9999999999100 AND 9999999999199`;
+
 found.error = await sql`SELECT nope FROM books WHERE isbn = ${isbn}`.catch((error) => [error.code, error.position]);
 found.division = await sql`SELECT price / ${0} FROM books`.catch((error) => error.code);
 found.parts = [];

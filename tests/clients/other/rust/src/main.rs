@@ -1,4 +1,5 @@
 // tokio-postgres, which prepares and binds in binary all it runs: pipelined queries, a transaction, a portal. Prints lines.
+mod across;
 mod copies;
 mod secure;
 
@@ -82,6 +83,7 @@ async fn everyday(parameters: &str) -> Result<(), Error> {
     tokio::spawn(connection);
     queries(&client).await?;
     writes(&mut client).await?;
+    across::across(&mut client).await?;
     copies::copies(&client).await?;
     copies::values(&client).await?;
     copies::notifications(parameters).await
