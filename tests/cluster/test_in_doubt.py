@@ -36,6 +36,7 @@ def cluster(library_cluster: LibraryCluster) -> Iterator[LibraryCluster]:
         with library_cluster.connect(name) as node:
             node.execute(f"CREATE TABLE {TABLE} (gid text)")
             node.execute(f"GRANT ALL ON {TABLE} TO PUBLIC")
+            node.execute("DELETE FROM pgproxy.commit_log")
     yield library_cluster
     for name in library_cluster.nodes:
         with library_cluster.connect(name) as node:
