@@ -7,7 +7,8 @@
 #   make check                         ruff, mypy --strict, the layer test
 #   make bench [ARGS=…]                against direct connections and PgBouncer
 #   make hostile                       thousands of hostile clients, and what another client notices
-#   make fuzz [FUZZ_SECONDS=60]        coverage-guided fuzzing of the wire codec, sessions and node connections
+#   make fuzz [FUZZ_SECONDS=60] [FUZZ_SEED=0]  coverage-guided fuzzing of the wire codec, sessions and node connections;
+#                                      seed 0 is another one each time
 #   make loadtest USERS=100 SPAWN=20 TIME=60s
 #   make consistency TRIALS=1000       how long until a write is seen
 #   make recovery USERS=100            a node is killed under load and comes back
@@ -22,6 +23,7 @@ TIME ?= 60s
 TRIALS ?= 1000
 MINUTES ?= 10
 FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 0
 ARGS ?=
 
 .PHONY: demo test test-clients test-system test-page check bench hostile fuzz loadtest consistency recovery soak clean
@@ -57,7 +59,7 @@ hostile: $(VENV)/dev.stamp
 fuzz: $(VENV)/fuzz.stamp
 	@for target in decoders client node; do \
 		mkdir -p .fuzz/$$target && \
-		$(BIN)/python -m tests.hostile.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
+		$(BIN)/python -m tests.hostile.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED) -max_len=400 -print_final_stats=1 \
 			-artifact_prefix=.fuzz/$$target- .fuzz/$$target || exit 1; \
 	done
 
@@ -83,5 +85,5 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --constraint constraints.txt --editable '.[$*]'
 	@touch $@

@@ -35,6 +35,7 @@ def pytest_configure() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
-# No test may fail because the machine is slow.
-settings.register_profile("pgproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test may fail because the machine is slow, or by luck: `--hypothesis-profile luck` draws other examples each time.
+settings.register_profile("luck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("pgproxy", settings.get_profile("luck"), derandomize=True)
 settings.load_profile("pgproxy")

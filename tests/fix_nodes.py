@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -57,13 +60,29 @@ class ReferencePostgres:
 def running_cluster() -> Iterator[LibraryCluster]:
     """A library cluster of one's own, for a test that must break it."""
     with node_directory() as directory:
+        made = _library_made_once()
+        subprocess.run(["cp", "-a", *(made / name for name in NODE_NAMES), directory], check=True)
         nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
         start_nodes(nodes)
         try:
-            load_library(nodes)
             yield LibraryCluster({node.name: node for node in nodes})
         finally:
             stop_nodes(nodes)
+
+
+@functools.cache
+def _library_made_once() -> Path:
+    """The directories of three nodes that have been stopped. To copy them costs a fifth of what initdb does."""
+    directory = Path(tempfile.mkdtemp(prefix="pgproxy-test-made-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
+    start_nodes(nodes)
+    try:
+        load_library(nodes)
+    finally:
+        stop_nodes(nodes)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -197,11 +197,11 @@ def test_a_pause_that_is_cancelled_is_undone(library_cluster: LibraryCluster, pr
 
 def test_who_logs_in_waits_too(library_cluster: LibraryCluster, tmp_path: Path) -> None:
     """With settings that no client has had yet, which a node must judge."""
-    with running_proxy(library_cluster, tmp_path, startup_timeout_s=0.4) as proxy:
+    with running_proxy(library_cluster, tmp_path, startup_timeout_s=2.0) as proxy:
         order(proxy, "PAUSE")
         with ThreadPoolExecutor(1) as pool:
             connecting = pool.submit(proxy.connect, options="-c geqo=off")
-            time.sleep(1.2)
+            time.sleep(2.5)
             assert not connecting.done()
             order(proxy, "RESUME")
             with connecting.result() as client:

@@ -88,21 +88,21 @@ def test_a_state_each_second_with_what_was_done(web: HttpProxy) -> None:
 
 
 def test_slow_statements_by_template(library_cluster: LibraryCluster, tmp_path: Path) -> None:
-    settings = {"slow_statement_ms": 100, "http": HttpSettings(port=free_port())}
+    settings = {"slow_statement_ms": 500, "http": HttpSettings(port=free_port())}
     with running_proxy(library_cluster, tmp_path, **settings) as proxy:  # type: ignore[arg-type]
         web = HttpProxy(proxy, settings["http"].port or 0)  # type: ignore[attr-defined]
         with proxy.connect() as connection:
-            connection.execute("SELECT pg_sleep(0.15), 'a secret'").fetchall()
-            connection.execute("SELECT pg_sleep(0.15) FROM books WHERE branch = 'west' LIMIT 1").fetchall()
+            connection.execute("SELECT pg_sleep(0.6), 'a secret'").fetchall()
+            connection.execute("SELECT pg_sleep(0.6) FROM books WHERE branch = 'west' LIMIT 1").fetchall()
         with psycopg.connect(proxy.conninfo, autocommit=True) as connection:
-            connection.execute("SELECT pg_sleep(%s)", (0.15,)).fetchall()
-        web.rows("SELECT pg_sleep(0.15) AS by_http")
+            connection.execute("SELECT pg_sleep(%s)", (0.6,)).fetchall()
+        web.rows("SELECT pg_sleep(0.6) AS by_http")
         with events(web) as stream:
             slow = next(stream)[1]["slow"]
     assert [statement["way"] for statement in slow] == ["node", "node", "route", "node"]
     assert slow[2]["template"] == "SELECT pg_sleep($1) FROM books WHERE branch = $2 LIMIT $3"
     assert slow[0]["template"] == "SELECT pg_sleep($1) AS by_http"
-    assert all(statement["took_ms"] >= 150 for statement in slow)
+    assert all(statement["took_ms"] >= 600 for statement in slow)
     assert "a secret" not in json.dumps(slow)
     assert proxy.log_text().count("slow statement: ") == 4
     assert "a secret" not in proxy.log_text()

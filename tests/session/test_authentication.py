@@ -401,7 +401,7 @@ def test_slow_log_ins_end_in_time(library_cluster: LibraryCluster, tmp_path: Pat
     write_users(path, {"alice": str(make_verifier("x"))})
     rules = with_rules(AuthRule(AuthMethod.SCRAM), file=path)
     with (
-        running_proxy(library_cluster, tmp_path, rules, startup_timeout_s=0.3) as proxy,
+        running_proxy(library_cluster, tmp_path, rules, startup_timeout_s=1.5) as proxy,
         RawClient(HOST, proxy.port) as client,
     ):
         client.send(startup({"user": "alice", "database": "library_system"}))

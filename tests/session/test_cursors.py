@@ -180,7 +180,7 @@ _OPTIONS = st.sampled_from(["SCROLL CURSOR", "SCROLL CURSOR WITH HOLD"])
     moves=st.lists(st.tuples(_VERBS, _MOVES, st.sampled_from([None, 0, 1])), max_size=14),
     commit_at=st.integers(0, 14),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_cursor_moves_as_in_one_postgres(
     query: str,
     options: str,

@@ -163,7 +163,7 @@ def pool(proxy: RunningProxy) -> dict[str, object]:
 
 @pytest.fixture
 def small_proxy(library_cluster: LibraryCluster, tmp_path: Path) -> Iterator[RunningProxy]:
-    settings = PoolSettings(size=3, queue_timeout_s=30)
+    settings = PoolSettings(size=3)
     with running_proxy(library_cluster, tmp_path, pool=settings) as proxy:
         yield proxy
 

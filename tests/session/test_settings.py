@@ -206,7 +206,7 @@ def test_a_hundred_clients_over_three_connections_never_see_each_other_s_setting
                 look("UTC", "4MB")
         return surprises
 
-    pool = PoolSettings(size=3, queue_timeout_s=30)
+    pool = PoolSettings(size=3)
     with running_proxy(library_cluster, tmp_path, pool=pool) as proxy, ThreadPoolExecutor(CLIENTS) as threads:
         assert [surprise for found in threads.map(live, range(CLIENTS)) for surprise in found] == []
 

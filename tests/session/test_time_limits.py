@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,11 @@ import psycopg
 import pytest
 
 from pgproxy.shardmap.load import load
-from pgproxy.shardmap.model import PoolSettings, ShardMap
+from pgproxy.shardmap.model import PoolSettings
 from tests.activity import await_nothing_open, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
-from tests.test_reload import reload
+from tests.test_reload import write
 
 SLOW = {
     "routed": "SELECT pg_sleep(60) FROM books WHERE branch = 'west'",
@@ -90,13 +91,18 @@ def test_an_idle_transaction_ends_with_its_session(library_cluster: LibraryClust
 def unlimited(proxy: RunningProxy) -> Iterator[None]:
     """Without the limit of statements, which may be too short for what the test looks at on a slow machine."""
     limit_s = load(proxy.config).proxy.statement_timeout_s
-    reload(proxy, with_statement_timeout(None))
+    limit_statements(proxy, None)
     yield
-    reload(proxy, with_statement_timeout(limit_s))
+    limit_statements(proxy, limit_s)
 
 
-def with_statement_timeout(limit_s: float | None) -> Callable[[ShardMap], ShardMap]:
-    return lambda found: replace(found, proxy=replace(found.proxy, statement_timeout_s=limit_s))
+def limit_statements(proxy: RunningProxy, limit_s: float | None) -> None:
+    """By a signal: RELOAD is a statement as well."""
+    told = "the shard map is reloaded"
+    before = proxy.log_text().count(told)
+    write(proxy, lambda found: replace(found, proxy=replace(found.proxy, statement_timeout_s=limit_s)))
+    proxy.process.send_signal(signal.SIGHUP)
+    until(lambda: proxy.log_text().count(told) > before, told)
 
 
 def test_silent_connections_are_probed(library_cluster: LibraryCluster, tmp_path: Path) -> None:

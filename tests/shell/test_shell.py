@@ -202,15 +202,15 @@ def test_an_alert_is_printed_at_the_prompt(own_cluster: LibraryCluster, tmp_path
 
 
 def await_alerts(proxy: RunningProxy) -> None:
-    """Until the shell's alerts have seen a first state: when they ask for the second time."""
+    """Until the shell's alerts have seen a first state: when they have asked for the second time."""
 
     def asked() -> int:
         with proxy.connect(dbname="pgproxy") as admin:
             cursor = admin.execute("SHOW CLIENTS")
             names = [column.name for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        alerts = [row for row in rows if (row["application_name"], row["database"]) == ("pgproxy shell", "pgproxy")]
-        return max((int(row["statements"]) for row in alerts), default=0)
+        alerts = [row for row in rows if (row["user"], row["database"]) == ("reader", "pgproxy")]
+        return max((row["statements"] for row in alerts), default=0)
 
     until(lambda: asked() >= 2, "the alerts have begun")
 
