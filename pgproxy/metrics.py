@@ -136,8 +136,8 @@ def rows_of_tag(end: bytes) -> int:
 
 
 class NodeMetrics:
-    """One node's figures. `in_use` and `in_doubt` are gauges, all others only grow. `routed` are statements that went to
-    one shard here, `to_node` those that touch no sharded table."""
+    """One node's figures. `in_use` and `in_doubt` are gauges, all others only grow. `routed` are statements that went
+    to one shard here, `to_node` those that touch no sharded table."""
 
     __slots__ = (
         "breaker_trips",

@@ -140,9 +140,10 @@ class Moment:
     """A point in COMMIT at which a node waits for the test: in which statement, and how it is brought about."""
 
     place: str
-    statement: str  # how it begins
+    statement: str  # words of it
     hold: str
     before: tuple[str, ...] = ()
+    prepared: bool = True  # the others have prepared their parts by then
 
     @contextmanager
     def held(self, cluster: AccountsCluster) -> Iterator[Callable[[], None]]:
@@ -161,8 +162,8 @@ class Moment:
     def _waits(self, cluster: AccountsCluster) -> bool:
         sql = f"""SELECT 1 FROM pg_stat_activity
                   WHERE wait_event_type = 'Lock' AND application_name <> 'pgproxy recovery'
-                    AND query LIKE '{self.statement}%'"""
-        return bool(cluster.on(self.place, sql))
+                    AND query LIKE '%{self.statement}%'"""
+        return bool(cluster.on(self.place, sql)) and (not self.prepared or bool(cluster.prepared()))
 
 
 def deferred(place: str, body: str) -> tuple[str, ...]:
@@ -179,4 +180,4 @@ NO_MORE = ("DROP FUNCTION IF EXISTS at_the_end CASCADE",)
 
 def at_its_end(place: str, statement: str) -> Moment:
     wait = "PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7)"
-    return Moment(place, statement, "SELECT pg_advisory_lock(7)", deferred(place, wait))
+    return Moment(place, statement, "SELECT pg_advisory_lock(7)", deferred(place, wait), statement == "COMMIT")

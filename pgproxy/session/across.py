@@ -1,7 +1,7 @@
 """COMMIT of a transaction that has written on several PostgreSQL nodes: everywhere or nowhere.
 
-One of them, the decider, writes the transaction's global id into its commit log when all others have prepared their
-parts: its own commit is everyone's. What a failure leaves prepared, the control plane ends as the decider says.
+One of them, the decider, has the transaction's global id in its commit log, and commits when all others have prepared
+their parts: its own commit is everyone's. What a failure leaves prepared, the control plane ends as the decider says.
 """
 
 from __future__ import annotations
@@ -129,8 +129,14 @@ class CommitAcross:
     ) -> str:
         prepared: list[_Part] = []
         try:
+            # Written before anything is prepared for long: recovery then waits for this transaction, however long the
+            # others take to prepare theirs.
+            noted = decider.query(_note(parts), Mode.SILENT, self._client.wake)
             exchanges = await self._on_parts(parts, before + _PREPARED)
+            await self._backends.all_ended([noted])
             prepared = [part for part, ended in zip(parts, exchanges, strict=True) if ended.tag == _PREPARED]
+            if noted.error is not None:
+                raise _not_noted(noted.error)
             for ended in exchanges:
                 if ended.error is not None:
                     raise _not_prepared(ended.error)
@@ -139,6 +145,7 @@ class CommitAcross:
                     break
             else:
                 last_chance()
+                _check_there(decider)
                 tag = await self._decide(decider, parts)
         except ProxyError as error:
             if error.sqlstate != "40003":
@@ -149,18 +156,11 @@ class CommitAcross:
         return tag
 
     async def _decide(self, decider: BackendConnection, parts: Sequence[_Part]) -> str:
-        rows = ", ".join(f"('{gid}', true)" for gid in _ids(parts))
-        sql = f"{_FLUSHED}; INSERT INTO {commit_log.TABLE} (gid, committed) VALUES {rows}; COMMIT"
-        (ended,) = await self._backends.ended_on_all([decider], sql)
+        (ended,) = await self._backends.ended_on_all([decider], "COMMIT")
         if ended.error is None:
             return ended.tag or ""
         if decider.closed:  # for whatever reason: it may have committed before
             return await self._asked(parts, ended.error)
-        if ended.error.sqlstate == _READ_ONLY:
-            raise Refused(
-                "a transaction that has written on several nodes and then become READ ONLY cannot be committed",
-                "Leave out SET TRANSACTION READ ONLY.",
-            )
         raise ended.error
 
     async def _asked(self, parts: Sequence[_Part], lost: ProxyError) -> str:
@@ -212,6 +212,26 @@ class CommitAcross:
 
 def _ids(parts: Iterable[_Part]) -> list[str]:
     return list(dict.fromkeys(part.gid for part in parts))
+
+
+def _check_there(decider: BackendConnection) -> None:
+    """What was never sent has not committed."""
+    if decider.closed:
+        raise decider.failure
+
+
+def _note(parts: Iterable[_Part]) -> str:
+    rows = ", ".join(f"('{gid}', true)" for gid in _ids(parts))
+    return f"{_FLUSHED}; INSERT INTO {commit_log.TABLE} (gid, committed) VALUES {rows}"
+
+
+def _not_noted(error: ProxyError) -> ProxyError:
+    if error.sqlstate != _READ_ONLY:
+        return error
+    return Refused(
+        "a transaction that has written on several nodes and then become READ ONLY cannot be committed",
+        "Leave out SET TRANSACTION READ ONLY.",
+    )
 
 
 def _not_prepared(error: ProxyError) -> ProxyError:

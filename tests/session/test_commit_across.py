@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -37,13 +38,14 @@ TRANSACTION = (
     "BEGIN",
     *(f"INSERT INTO accounts VALUES (1, '{place}', 10)" for place in (DECIDER, OTHER)),
 )
+LONG_AGO = "prepared < now() - interval '11 s'"
 UNKNOWN = "40003"
 LOST = {"08006", "57P01", "57P02", "57P03"}
 
 # Each with what it is that waits there.
 AT_PREPARE = at_its_end(OTHER, "PREPARE TRANSACTION")
 AT_DECISION = Moment(DECIDER, "INSERT INTO pgproxy.commit_log", "LOCK TABLE pgproxy.commit_log IN EXCLUSIVE MODE")
-AT_COMMIT = at_its_end(DECIDER, "INSERT INTO pgproxy.commit_log")
+AT_COMMIT = at_its_end(DECIDER, "COMMIT")
 MOMENTS = {"at PREPARE": AT_PREPARE, "at the decision": AT_DECISION, "at COMMIT": AT_COMMIT}
 
 
@@ -269,6 +271,8 @@ def test_somebody_dies(
     assert_settled(cluster, heard)
     if dies is stop_proxy:
         assert heard == "COMMIT"
+    if dies is kill_decider and moment is not AT_COMMIT:
+        assert heard in LOST, "it was not even asked to commit"
 
 
 _OPEN = """SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -293,8 +297,8 @@ def test_somebody_dies_behind_the_decision(
             return replace(shard_map, nodes={**shard_map.nodes, node.name: moved})
 
         proxy = stack.enter_context(running_proxy(cluster, tmp_path, through_relay))
-        client = stack.enter_context(begun(proxy))
-        with AT_DECISION.held(cluster) as reached:
+        with AT_COMMIT.held(cluster) as reached:
+            client = stack.enter_context(begun(proxy))
             client.send(query("COMMIT"))
             reached()
             relay.stall()
@@ -315,6 +319,30 @@ def test_somebody_dies_behind_the_decision(
             assert [message.fields["C"] for message in answer if message.kind == "N"] == ["01000"]
     assert cluster.stored() == {DECIDER: {1}, OTHER: {1}, THIRD: set()}
     assert_settled(cluster, "COMMIT")
+
+
+def test_a_part_may_take_longer_to_prepare_than_recovery_has_patience(
+    steady: RunningProxy, cluster: AccountsCluster
+) -> None:
+    """The transaction is in the hands of its session as long as the decider has it open."""
+    with AT_PREPARE.held(cluster) as reached:
+        client = begun(steady)
+        client.query("INSERT INTO accounts VALUES (1, 'downtown', 10)")
+        client.send(query("COMMIT"))
+        reached()
+        until(lambda: cluster.on(THIRD, f"SELECT 1 FROM pg_prepared_xacts WHERE {LONG_AGO}"), "recovery has come by")
+        with steady.connect(dbname="pgproxy") as admin:
+            until(lambda: in_doubt(admin, THIRD) == "1", "it is seen")
+        time.sleep(1)
+    with client:
+        assert outcome(client.until_ready()) == "COMMIT"
+    assert cluster.stored() == {place: {1} for place in PLACES}
+    assert not cluster.prepared()
+
+
+def in_doubt(admin: psycopg.Connection, place: str) -> str:
+    rows = admin.execute("SHOW STATS").fetchall()
+    return next(str(value) for name, node, value in rows if (name, node) == ("in_doubt", NODE_OF[place]))
 
 
 @pytest.mark.parametrize("ended", ["COMMIT", "nothing"])
@@ -357,7 +385,7 @@ def test_a_proxy_that_is_killed_is_succeeded_by_another(
     cluster: AccountsCluster, steady: RunningProxy, tmp_path: Path
 ) -> None:
     """With its patience, as an operator sees it."""
-    waiting = f"FROM pg_stat_activity WHERE query LIKE '{AT_DECISION.statement}%' AND wait_event_type = 'Lock'"
+    waiting = f"FROM pg_stat_activity WHERE query LIKE '%{AT_DECISION.statement}%' AND wait_event_type = 'Lock'"
     with AT_DECISION.held(cluster) as reached, running_proxy(cluster, tmp_path) as proxy, begun(proxy) as client:
         client.send(query("COMMIT"))
         reached()

@@ -74,6 +74,7 @@ class Mover(threading.Thread):
             self.refused.add(transfer)
         if self.connection is not None and self.connection.broken:
             self.hang_up()
+        time.sleep(0.02)
 
     def connected(self) -> psycopg.Connection:
         while self.connection is None:
