@@ -109,16 +109,19 @@ def test_an_error_undoes_the_statements_before_it(shared_proxy: RunningProxy, wi
     assert ("D", (b"0",)) in found
 
 
-def test_a_second_node_to_write_to_is_refused_and_all_undone(with_proxy: Converse) -> None:
-    """One Query is one transaction, which may write on one node."""
+def test_a_query_that_writes_on_several_nodes_does_all_or_nothing(with_proxy: Converse) -> None:
+    """One Query is one transaction."""
     insert = "INSERT INTO books (isbn, branch, book_name, author) VALUES (78, '{}', 'x', 'y')"
+    both = f"{insert.format('west')}; {insert.format('north')}"
     find = "SELECT count(*) FROM books WHERE isbn = 78"
-    several, found = with_proxy(f"{insert.format('west')}; {insert.format('north')}", find)
-    assert several[0] == ("C", "INSERT 0 1")
-    assert several[1][1]["C"] == "0A000"
-    assert several[1][1]["H"]
-    assert several[2] == ("Z", "I")
-    assert ("D", (b"0",)) in found
+    failed, none, done, found, cleaned = with_proxy(
+        f"{both}; SELECT 1/0", find, both, find, "DELETE FROM books WHERE isbn = 78"
+    )
+    assert failed[-2][1]["C"] == "22012"
+    assert ("D", (b"0",)) in none
+    assert done == [("C", "INSERT 0 1"), ("C", "INSERT 0 1"), ("Z", "I")]
+    assert ("D", (b"2",)) in found
+    assert cleaned[0] == ("C", "DELETE 2")
 
 
 def test_what_was_committed_inside_a_query_stays(with_proxy: Converse) -> None:
