@@ -114,11 +114,12 @@ class NewRows:
 @dataclass(frozen=True, slots=True)
 class Split:
     """A write on several shards. Each of them runs `text`, which of an INSERT has only its own `rows` (see
-    `split.part_of`). `returns`: it has RETURNING."""
+    `split.part_of`). `returns`: it has RETURNING. `in_order`: it may lock rows that others want as well."""
 
     text: SqlTemplate
     returns: bool
     rows: NewRows | None = None
+    in_order: bool = True
 
 
 @dataclass(frozen=True, slots=True)

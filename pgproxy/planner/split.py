@@ -52,7 +52,7 @@ def split_rows(statement: ast.InsertStmt, table: Table, homes: Homes, source: So
     others = _parameters(before, source) | _parameters(behind, source)
     rows = NewRows(cut(before), texts, cut(behind), homes, parameters, others)
     whole = join(rows.before, join_with(", ", texts), rows.behind)
-    return Split(whole, _returns(statement), rows)
+    return Split(whole, _returns(statement), rows, in_order=statement.onConflictClause is not None)
 
 
 def _parameters(span: Span, source: SourceText) -> frozenset[int]:

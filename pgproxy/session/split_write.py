@@ -1,7 +1,8 @@
 """A write on several shards, as one statement: on all of them or on none, with one tag and the rows of RETURNING.
 
 Outside of a transaction it is one by itself. Shards of one node take turns on the one connection that a transaction has
-there, nodes work side by side. Nothing goes to the client before nothing can fail any more, but for notices.
+there; nodes work side by side where only new rows are written, else in turn as well. Nothing goes to the client before
+nothing can fail any more, but for notices.
 """
 
 from __future__ import annotations
@@ -156,8 +157,6 @@ class SplitWrite:
             if split.text.asks_time:
                 arguments = replace(arguments, now=await self._transactions.now(parts[0].shard.node))
             self._backends.check_cancelled()
-            for lane in lanes:
-                self._begin(lane, split, arguments, call)
             await self._until_ended(lanes, parts, split, arguments, call)
         finally:
             for lane in lanes:
@@ -185,13 +184,17 @@ class SplitWrite:
     async def _until_ended(
         self, lanes: Sequence[_Lane], parts: Sequence[_Part], split: Split, arguments: Arguments, call: Call
     ) -> None:
-        """All of them well, or as many as are needed to know what is wrong."""
+        """All of them well, or as many as are needed to know what is wrong. What locks rows that were there before does
+        so on one node after the other, as one server goes through the table in one order: side by side, two of them
+        would each have the first rows on another node, and wait for each other."""
         until: float | None = None
         while True:
             failed = next((at for at, part in enumerate(parts) if part.error is not None), len(parts))
             for lane in lanes:
                 while self._take(lane) and parts.index(lane.parts[lane.at]) < failed:
                     self._begin(lane, split, arguments, call)
+                if split.in_order and lane.running:
+                    break
             running = [lane for lane in lanes if lane.running]
             if not running:
                 return

@@ -329,3 +329,50 @@ def test_a_circle_through_other_proxies(
             assert state_of(survivor.query("COMMIT")) == (None, "I")
         assert third.query("COMMIT")[0].text == "ROLLBACK"
         assert [deadlocks(proxy) for proxy in proxies[1:]] == [0, 1]
+
+
+EVERYWHERE = f"UPDATE books SET genre = 'locked' WHERE isbn = {FIRST_ISBN}"
+
+
+def new_rows(behind: str = "") -> str:
+    values = ", ".join(f"({FIRST_ISBN + 20}, '{branch}', 'x', 'y')" for branch in NODES)
+    return f"INSERT INTO books (isbn, branch, book_name, author) VALUES {values} {behind}"
+
+
+def test_a_statement_on_several_shards_may_be_in_it(enter: Enter, shared_proxy: RunningProxy) -> None:
+    older = enter(write("west"))
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        client.send(query(EVERYWHERE))  # it has the first nodes' rows, and waits for the last one's
+        older.send(query(write("downtown")))
+        assert state_of(client.until_ready()) == ("40P01", "I")
+        assert state_of(older.until_ready()) == (None, "T")
+        assert state_of(older.query("ROLLBACK")) == (None, "I")
+        assert client.query(EVERYWHERE)[0].text == "UPDATE 3"
+
+
+@pytest.mark.parametrize(
+    ("sql", "holds", "free"),
+    [
+        (EVERYWHERE, write("downtown"), True),
+        (EVERYWHERE.replace("UPDATE books SET genre = 'locked'", "DELETE FROM books"), write("downtown"), True),
+        (new_rows("ON CONFLICT DO NOTHING"), insert("downtown", 20), True),
+        (new_rows(), insert("downtown", 20), False),
+    ],
+    ids=["update", "delete", "on conflict", "new rows"],
+)
+def test_nodes_where_others_may_want_the_same_rows_take_turns(
+    sql: str, holds: str, free: bool, enter: Enter, shared_proxy: RunningProxy, library_cluster: LibraryCluster
+) -> None:
+    """What waits on the first one has touched none of the next."""
+    holder = enter(holds)
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        client.send(query(sql))
+        await_waiting(library_cluster, 1)
+        with library_cluster.connect("north-library") as node:
+            writing = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock'"
+            if free:
+                assert node.execute(writing.encode()).fetchone() == (0,)
+            else:
+                until(lambda: node.execute(writing.encode()).fetchone() == (1,), "the next one writes")
+        holder.query("ROLLBACK")
+        assert state_of(client.until_ready()) == (None, "I")
