@@ -31,7 +31,7 @@ class CommitLegs:
         written = [leg for leg in legs if leg.rows]
         connections = [leg.connection for leg in written]
         if len(written) > 1:
-            # On all at once, and before anything is prepared: it may take longer than recovery waits for the others.
+            # On all at once, and before anything is prepared: of several violations the first shard's is told.
             await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
         self._backends.check_cancelled()
         if len(written) > 1 and self._can_prepare(written):
