@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pgproxy.backend.exchange import Exchange, Mode
 from pgproxy.errors import NodeFailure, ProxyError
-from pgproxy.session.across import CommitAcross, why_not_across
+from pgproxy.session.across import CommitAcross, why_not_together
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.copy_legs import Leg
@@ -31,7 +31,7 @@ class CommitLegs:
         written = [leg for leg in legs if leg.rows]
         connections = [leg.connection for leg in written]
         if len(written) > 1:
-            # On all at once, and before anything is prepared: it may take longer than recovery waits for the others.
+            # On all at once, and before anything is prepared: of several violations the first shard's is told.
             await self._backends.execute_on_all(connections, "SET CONSTRAINTS ALL IMMEDIATE")
         self._backends.check_cancelled()
         if len(written) > 1 and self._can_prepare(written):
@@ -44,7 +44,7 @@ class CommitLegs:
     def _can_prepare(self, written: Sequence[Leg]) -> bool:
         """Where a node has several shards, it prepares as many transactions."""
         facts = self._backends.in_force.facts
-        if facts is None or self._backends.interchangeable or why_not_across(facts, "", "") is not None:
+        if facts is None or self._backends.interchangeable or why_not_together(facts):
             return False
         return max(Counter(leg.connection.node.name for leg in written).values()) <= facts.max_prepared_transactions
 

@@ -87,7 +87,7 @@ class CopyIntoShards:
             raise
         finally:
             for leg in self._legs.values():
-                if not finished:
+                if not finished and leg.connection in self._backends.held:
                     leg.connection.abort()  # the node must not take what it has for the whole
                 self._leave(leg)
         self._services.metrics.rows += count

@@ -16,7 +16,7 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.exchange import Mode, ServerError
 from pgproxy.errors import ConnectionLost, ProxyError, Refused
 from pgproxy.planner.plan import Effect, Plan, TransactionAction, TransactionControl
-from pgproxy.session.across import CommitAcross, before_prepare, why_not_across
+from pgproxy.session.across import CommitAcross, before_prepare, why_not_across, why_not_together
 from pgproxy.session.backends import Backends
 from pgproxy.session.call import SIMPLE, Call
 from pgproxy.session.client import Client
@@ -105,7 +105,7 @@ class Transactions:
         transaction = self.current or self._new("BEGIN", implicit=True)
         if transaction.strict:
             return len({*transaction.joined, *nodes}) == 1
-        return len({*transaction.writers, *nodes}) == 1 or not why_not_across(self._backends.in_force.facts, "", "")
+        return len({*transaction.writers, *nodes}) == 1 or not why_not_together(self._backends.in_force.facts)
 
     @property
     def on_one_gateway(self) -> bool:
