@@ -254,8 +254,8 @@ CONSTRAINTS = "SET CONSTRAINTS"
 @dataclass(frozen=True, slots=True)
 class SetSetting:
     """SET and RESET. `name` is the lower-case parameter name (`timezone`, `role`, `session_authorization`,
-    `transaction` …), None for RESET ALL, CONSTRAINTS for SET CONSTRAINTS ALL. `text` is the statement as written. `reset`
-    gives the default back. `tag` is SET, RESET or SET CONSTRAINTS."""
+    `transaction` …), None for RESET ALL, CONSTRAINTS for SET CONSTRAINTS ALL. `text` is the statement as written.
+    `reset` gives the default back. `tag` is SET, RESET or SET CONSTRAINTS."""
 
     name: str | None
     text: str
