@@ -78,12 +78,13 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(kind: str, rows: int) -> Iterator[Cluster]:
-    """`postgresql` or `gateways`, made for the occasion with `rows` books."""
+def open_cluster(kind: str, rows: int, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """`postgresql` or `gateways`, made for the occasion with `rows` books. `settings` are the servers' own."""
     directory = Path(tempfile.mkdtemp(prefix="pgproxy-measure-"))
     directory.chmod(0o755)  # root runs PostgreSQL as a system user, who must get in
     try:
-        with (_independent if kind == "postgresql" else _gateways)(directory, rows) as cluster:
+        make = _independent if kind == "postgresql" else _gateways
+        with make(directory, rows, dict(settings or {})) as cluster:
             yield cluster
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -122,8 +123,8 @@ class _Gateway:
 
 
 @contextmanager
-def _independent(directory: Path, rows: int) -> Iterator[Cluster]:
-    nodes = [EmbeddedNode(name, directory / name) for name in NODE_NAMES]
+def _independent(directory: Path, rows: int, settings: dict[str, str]) -> Iterator[Cluster]:
+    nodes = [EmbeddedNode(name, directory / name, settings=settings) for name in NODE_NAMES]
     try:
         start_nodes(nodes)
         load_library(nodes)
@@ -135,9 +136,9 @@ def _independent(directory: Path, rows: int) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _gateways(directory: Path, rows: int) -> Iterator[Cluster]:
+def _gateways(directory: Path, rows: int, settings: dict[str, str]) -> Iterator[Cluster]:
     """All six tables in one server, which every relay leads to."""
-    server = EmbeddedNode("server", directory / "server")
+    server = EmbeddedNode("server", directory / "server", settings=settings)
     try:
         server.start()
         load_gateway_server(server)

@@ -249,11 +249,14 @@ class SettingScope(Enum):
     TRANSACTION = auto()  # SET TRANSACTION …
 
 
+CONSTRAINTS = "SET CONSTRAINTS"
+
+
 @dataclass(frozen=True, slots=True)
 class SetSetting:
     """SET and RESET. `name` is the lower-case parameter name (`timezone`, `role`, `session_authorization`,
-    `transaction` …), None for RESET ALL. `text` is the statement as written. `reset` gives the default back. `tag` is
-    SET or RESET."""
+    `transaction` …), None for RESET ALL, CONSTRAINTS for SET CONSTRAINTS ALL. `text` is the statement as written.
+    `reset` gives the default back. `tag` is SET, RESET or SET CONSTRAINTS."""
 
     name: str | None
     text: str

@@ -12,6 +12,7 @@ from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.functions import calls_of
 from pgproxy.planner.on_node import verbatim_text, whole_text
 from pgproxy.planner.plan import (
+    CONSTRAINTS,
     ConfigCall,
     Deallocate,
     DiscardAll,
@@ -111,6 +112,13 @@ def _plan_set_several(statement: ast.VariableSetStmt, text: str) -> SetSetting:
     if len(options) != 1:
         raise Refused("only one characteristic of the session can be set at once", "Use a statement for each.")
     return SetSetting(f"default_{options[0]}", text, SettingScope.SESSION)
+
+
+def plan_set_constraints(statement: ast.ConstraintsSetStmt, source: SourceText, context: PlanningContext) -> SetSetting:
+    """It concerns each node's own part of the transaction. A name may be another one on each shard."""
+    if statement.constraints:
+        raise Refused("SET CONSTRAINTS of single constraints is not supported", "Use SET CONSTRAINTS ALL.")
+    return SetSetting(CONSTRAINTS, verbatim_text(source, context), SettingScope.LOCAL, tag=CONSTRAINTS)
 
 
 OFF = frozenset({"off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"})

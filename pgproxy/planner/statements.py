@@ -38,6 +38,7 @@ from pgproxy.planner.settings import (
     plan_discard,
     plan_set,
     plan_set_config,
+    plan_set_constraints,
     plan_show,
     plan_transaction,
 )
@@ -193,7 +194,6 @@ def _explained_from(source: SourceText, has_options: bool) -> int:
 # --- the tables -----------------------------------------------------------------------------------------------
 
 _REFUSED: dict[type, tuple[str, str]] = {
-    ast.ConstraintsSetStmt: ("SET CONSTRAINTS", "Declare the constraint INITIALLY DEFERRED."),
     ast.CreateFunctionStmt: ("CREATE FUNCTION", ON_EVERY_NODE),
     ast.CreateExtensionStmt: ("CREATE EXTENSION", ON_EVERY_NODE),
     ast.CreateRoleStmt: ("CREATE ROLE", ON_EVERY_NODE),
@@ -237,6 +237,7 @@ _PLANNERS: dict[type, Callable[[Any, SourceText, PlanningContext], Plan]] = {
     ast.MergeStmt: _plan_merge,
     ast.TransactionStmt: plan_transaction,
     ast.VariableSetStmt: plan_set,
+    ast.ConstraintsSetStmt: plan_set_constraints,
     ast.VariableShowStmt: plan_show,
     ast.DiscardStmt: plan_discard,
     ast.DeallocateStmt: plan_deallocate,

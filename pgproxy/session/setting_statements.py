@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgproxy.backend.connection import BackendConnection
 from pgproxy.errors import ProxyError
-from pgproxy.planner.plan import DiscardAll, Effect, Planned, SetSetting, SettingScope
+from pgproxy.planner.plan import CONSTRAINTS, DiscardAll, Effect, Planned, SetSetting, SettingScope
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.services import Services
@@ -114,7 +114,11 @@ class SettingStatements:
         if current is None:
             await self._on_any(plan.text)  # the node's own warning is the answer
             return
-        if current.joined:
+        if current.joined and plan.name == CONSTRAINTS:
+            exchanges = await self._backends.ended_on_all(list(current.joined.values()), plan.text)
+            for exchange in exchanges:  # what deferred triggers say of rows is no other node's to say as well
+                await self._backends.finish(exchange)
+        elif current.joined:
             await self._backends.execute_on_all(list(current.joined.values()), plan.text)
         else:
             await self._on_any(in_one_query(("BEGIN", plan.text, "ROLLBACK")), relay=False)

@@ -149,6 +149,17 @@ def agree(talkers: tuple[Talker, Talker], turns: Sequence[Turn]) -> None:
         ["BEGIN", *SAME_NAMES, CLASH, "DELETE FROM books WHERE branch = 'north' AND isbn = 71012", "COMMIT", FOUND],
         ["BEGIN", insert(TOLD, "west"), N, "COMMIT", FOUND],
         ["BEGIN", W, insert(TOLD, "north"), "COMMIT", FOUND],
+        ["SET CONSTRAINTS ALL IMMEDIATE", "BEGIN", "SET CONSTRAINTS ALL DEFERRED", W, "COMMIT", FOUND],
+        ["BEGIN", *SAME_NAMES, "SET CONSTRAINTS ALL IMMEDIATE", CLASH, "COMMIT", FOUND],
+        ["BEGIN", *SAME_NAMES, CLASH, "SAVEPOINT a", "SET CONSTRAINTS ALL IMMEDIATE", "ROLLBACK", FOUND],
+        [
+            *("BEGIN", insert(TOLD, "west"), insert(TOLD, "downtown"), "SET CONSTRAINTS ALL IMMEDIATE"),
+            *("SET CONSTRAINTS ALL DEFERRED", insert(TOLD, "north"), "COMMIT", FOUND),
+        ],
+        [
+            *("BEGIN", W, "SAVEPOINT a", "SET CONSTRAINTS ALL IMMEDIATE", insert(REFUSED, "north"), "ROLLBACK TO a"),
+            *(insert(REFUSED, "north"), "ROLLBACK TO a", N, "COMMIT", FOUND),
+        ],
         # One Query is one transaction.
         [f"{W}; {N}; {D}", FOUND],
         [f"{W}; {N}; SELECT 1/0; {D}", FOUND],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +133,55 @@ def test_a_node_that_was_lost_before_the_commit(gone: str, client: RawClient, li
     assert state in {"57P01", "08006"}
     assert status == "I"
     assert found(client) == []
+
+
+def _order(text: str) -> Callable[[RunningProxy], None]:
+    def give(proxy: RunningProxy) -> None:
+        conninfo = psycopg.conninfo.make_conninfo(proxy.conninfo, dbname="pgproxy")
+        with psycopg.connect(conninfo, autocommit=True, cursor_factory=psycopg.ClientCursor) as admin:
+            admin.execute(text.encode())
+
+    return give
+
+
+def _pause_and_resume(proxy: RunningProxy) -> None:
+    _order("PAUSE")(proxy)  # returns when all nodes are let go of
+    _order("RESUME")(proxy)
+
+
+@pytest.mark.parametrize(
+    ("interfere", "goes_on"),
+    [
+        (_pause_and_resume, True),
+        (_order("RECONNECT"), True),
+        (lambda proxy: proxy.process.send_signal(signal.SIGHUP), True),
+        (lambda proxy: proxy.process.terminate(), False),
+    ],
+    ids=["pause", "reconnect", "reload", "shutdown"],
+)
+def test_what_operators_do_in_the_middle_of_a_commit(
+    interfere: Callable[[RunningProxy], None],
+    goes_on: bool,
+    library_cluster: LibraryCluster,
+    client: RawClient,
+    tmp_path: Path,
+) -> None:
+    with (
+        at_commit(library_cluster, "north-library", "PERFORM pg_sleep(1.5)"),
+        running_proxy(library_cluster, tmp_path) as proxy,
+        RawClient.logged_in(proxy.conninfo) as committing,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        codes(committing, "BEGIN", insert("west"), insert("north"), insert("downtown"))
+        answer = thread.submit(codes, committing, "COMMIT")
+        await_running(library_cluster, "pgproxy:library:")
+        interfere(proxy)
+        assert answer.result() == [(None, "I")]
+        if goes_on:
+            assert codes(committing, "SELECT count(*) FROM books") == [(None, "I")]
+        else:
+            assert [message.fields["C"] for message in committing.messages() if message.kind == "E"] == ["57P01"]
+    assert sorted(found(client)) == [b"downtown", b"north", b"west"]
 
 
 def _as_login(shard_map: ShardMap) -> ShardMap:
