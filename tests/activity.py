@@ -14,7 +14,7 @@ TIMEOUT_S = 60.0
 
 _CONNECTIONS = """SELECT pid FROM pg_stat_activity
                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-                        AND application_name NOT IN ('test', 'pgproxy catalog', 'pgproxy check')"""
+                        AND application_name NOT IN ('test', 'pgproxy catalog', 'pgproxy check', 'pgproxy deadlocks')"""
 # The heartbeats of all proxies that run read the nodes' tables, and wait for their locks, all the time.
 _STATEMENTS = _CONNECTIONS.replace("SELECT pid", "SELECT state, query") + " AND application_name <> 'pgproxy heartbeat'"
 
