@@ -388,3 +388,24 @@ def test_nodes_where_others_may_want_the_same_rows_take_turns(
                 until(lambda: node.execute(writing.encode()).fetchone() == (1,), "the next one writes")
         holder.query("ROLLBACK")
         assert state_of(client.until_ready()) == (None, "I")
+
+
+def test_a_commit_may_be_in_it(enter: Enter, library_cluster: LibraryCluster) -> None:
+    """What is checked then waits for a row."""
+    with library_cluster.connect("north-library") as node:
+        node.execute(f"""CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS
+                         $$ BEGIN PERFORM FROM books_c WHERE isbn = {FIRST_ISBN + 1} FOR UPDATE; RETURN NULL; END $$""")
+        node.execute(f"""CREATE CONSTRAINT TRIGGER waits AFTER UPDATE ON books_c DEFERRABLE INITIALLY DEFERRED
+                         FOR EACH ROW WHEN (NEW.isbn = {FIRST_ISBN}) EXECUTE FUNCTION waits()""")
+        try:
+            older, younger = enter(write("north", 1)), enter(write("west"), write("north"))
+            younger.send(query("COMMIT"))
+            await_waiting(library_cluster, 1)
+            older.send(query(write("west")))
+            assert state_of(younger.until_ready()) == ("40P01", "I")
+            assert state_of(older.until_ready()) == (None, "T")
+            assert state_of(older.query("COMMIT")) == (None, "I")
+        finally:
+            node.execute("DROP FUNCTION waits CASCADE")
+    found = f"SELECT count(*) FROM books_c WHERE isbn = {FIRST_ISBN} AND genre = 'locked'"
+    assert asked(library_cluster, "north-library", found) == (0,)
