@@ -110,6 +110,13 @@ class RawClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
         self.socket.close()
 
+    def hold_little(self) -> None:
+        """Have the system take in only so much: the server must notice that nobody reads."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+
+    def hold_much(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 

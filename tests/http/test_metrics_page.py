@@ -116,6 +116,7 @@ def test_openmetrics(web: HttpProxy) -> None:
 def test_every_metric_is_documented(web: HttpProxy) -> None:
     page = (Path(__file__).parents[2] / "docs/http.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`(pgproxy_\w+)`", page))
+    assert web.sql("SELECT 1/0").status == 400  # errors are shown when there are some
     families = {
         re.sub("_(created|bucket|sum|count)$", "", name) for name, _ in scrape(web) if name.startswith("pgproxy_")
     }

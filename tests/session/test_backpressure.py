@@ -11,14 +11,15 @@ from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy
 from tests.raw_client import RawClient, query
 
-ROWS = 1_440_000
+ROWS = 144_000  # of 1,200 bytes: each node has more to say than all buffers on its way hold, be they 32 MB
+TEXT = "repeat('x', 1200)"
 GROWTH_BYTES = 12_000_000  # one exchange's buffer, the client's and what the allocator keeps, for three nodes
 VALUE_BYTES = 50_000_000
 
 RESULTS = [
-    pytest.param(f"SELECT n, 'some text' FROM generate_series(1, {ROWS}) AS n", 1, id="one node"),
-    pytest.param(f"SELECT isbn, generate_series(1, {ROWS // 72}) FROM books", 3, id="scatter"),
-    pytest.param(f"SELECT isbn, generate_series(1, {ROWS // 72}) FROM books ORDER BY isbn", 3, id="merge"),
+    pytest.param(f"SELECT n, {TEXT} FROM generate_series(1, {ROWS}) AS n", 1, id="one node"),
+    pytest.param(f"SELECT isbn, {TEXT}, generate_series(1, {ROWS // 72}) FROM books", 3, id="scatter"),
+    pytest.param(f"SELECT isbn, {TEXT}, generate_series(1, {ROWS // 72}) FROM books ORDER BY isbn", 3, id="merge"),
 ]
 
 
@@ -47,11 +48,13 @@ def test_a_client_that_pauses_gets_every_row(
     with RawClient.logged_in(shared_proxy.conninfo) as client, shared_proxy.connect() as other:
         other.execute("SELECT count(*) FROM books")
         before = _resident_bytes(shared_proxy.process.pid)
+        client.hold_little()
         client.send(query(sql))
         until(lambda: _blocked(library_cluster) == nodes, "the nodes wait for us")
         for _ in range(20):
             assert other.execute("SELECT count(*) FROM books").fetchone() == (72,)
         assert _resident_bytes(shared_proxy.process.pid) - before < GROWTH_BYTES
+        client.hold_much()
         count, others = client.count_rows()
         assert [message.kind for message in others] == ["T", "C", "Z"]
         assert count == ROWS
@@ -65,6 +68,7 @@ def test_a_client_that_pauses_and_dies_frees_its_nodes(
 ) -> None:
     await_nothing_open(library_cluster)
     with RawClient.logged_in(shared_proxy.conninfo) as client:
+        client.hold_little()
         client.send(query(sql))
         until(lambda: _blocked(library_cluster) == nodes, "the nodes wait for us")
     await_nothing_open(library_cluster)

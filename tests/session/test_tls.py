@@ -21,7 +21,8 @@ from tests.fix_tls import Certificates, tls_proxy, write_pair
 from tests.raw_client import SSL_REQUEST, RawClient, cancel_request, logged_in_at_last, query, startup
 
 USER = {"user": "postgres", "database": "library_system"}
-ROWS = 1_440_000
+ROWS = 144_000  # of 1,200 bytes: more than all buffers on the way hold
+TEXT = "repeat('x', 1200)"
 GROWTH_BYTES = 14_000_000
 WEST = "SELECT count(*) FROM books WHERE branch = 'west'"
 
@@ -291,8 +292,8 @@ def _blocked(cluster: LibraryCluster) -> int:
 @pytest.mark.parametrize(
     ("sql", "nodes"),
     [
-        pytest.param(f"SELECT n, 'some text' FROM generate_series(1, {ROWS}) AS n", 1, id="one node"),
-        pytest.param(f"SELECT isbn, generate_series(1, {ROWS // 72}) FROM books ORDER BY isbn", 3, id="merge"),
+        pytest.param(f"SELECT n, {TEXT} FROM generate_series(1, {ROWS}) AS n", 1, id="one node"),
+        pytest.param(f"SELECT isbn, {TEXT}, generate_series(1, {ROWS // 72}) FROM books ORDER BY isbn", 3, id="merge"),
     ],
 )
 def test_a_slow_client_stops_its_nodes(
@@ -305,10 +306,12 @@ def test_a_slow_client_stops_its_nodes(
     with _logged_in(shared_tls_proxy, _context(certificates)) as client, shared_tls_proxy.connect() as other:
         other.execute("SELECT count(*) FROM books")
         before = _resident_bytes(shared_tls_proxy.process.pid)
+        client.hold_little()
         client.send(query(sql))
         until(lambda: _blocked(library_cluster) == nodes, "the nodes wait for us")
         assert other.execute("SELECT count(*) FROM books").fetchone() == (72,)
         assert _resident_bytes(shared_tls_proxy.process.pid) - before < GROWTH_BYTES
+        client.hold_much()
         count, others = client.count_rows()
         assert ([message.kind for message in others], count) == (["T", "C", "Z"], ROWS)
         assert _resident_bytes(shared_tls_proxy.process.pid) - before < GROWTH_BYTES
