@@ -46,7 +46,7 @@ def test_statements_by_way_and_outcome(web: HttpProxy) -> None:
             with pytest.raises(psycopg.Error):
                 connection.execute(sql.encode())
         with pytest.raises(psycopg.errors.FeatureNotSupported):
-            connection.execute("UPDATE books SET price = 1")
+            connection.execute("UPDATE books SET branch = 'west'")
         after = scrape(web)
 
     def statements(way: str, outcome: str) -> float:
@@ -65,6 +65,12 @@ def test_statements_by_way_and_outcome(web: HttpProxy) -> None:
     count = "pgproxy_statement_seconds_count"
     assert value(after, count, **west) - value(before, count, **west) == 3
     assert value(after, "pgproxy_errors_total", sqlstate="22012") >= 1
+
+
+def test_what_is_in_doubt(web: HttpProxy) -> None:
+    found = scrape(web)
+    for name in ("pgproxy_node_in_doubt", "pgproxy_doubts_committed_total", "pgproxy_doubts_rolled_back_total"):
+        assert value(found, name, node="west-library") >= 0
 
 
 def test_the_extended_protocol_counts_too(web: HttpProxy) -> None:

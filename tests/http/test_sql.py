@@ -209,6 +209,7 @@ def plain_web(library_cluster: LibraryCluster, tmp_path_factory: pytest.TempPath
         with library_cluster.connect(name) as node:
             node.execute("CREATE ROLE plain LOGIN")
             node.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO plain")
+            node.execute("GRANT DELETE ON pgproxy.commit_log TO plain")
     try:
         with running_proxy(library_cluster, tmp_path_factory.mktemp("plain"), _as_plain, http=http) as proxy:
             yield HttpProxy(proxy, http.port or 0)

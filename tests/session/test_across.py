@@ -106,17 +106,18 @@ def test_a_cancel_before_the_decision_undoes_all(
     slow: str, client: RawClient, shared_proxy: RunningProxy, library_cluster: LibraryCluster
 ) -> None:
     pid = client.key[0]
+    runs = "COMMIT" if slow == "west-library" else "PREPARE TRANSACTION"
     with at_commit(library_cluster, slow, "PERFORM pg_sleep(60)"):
         codes(client, "BEGIN", insert("west"), insert("north"), insert("downtown"))
-        threading.Thread(target=_cancel_commit, args=(shared_proxy, library_cluster, client)).start()
+        threading.Thread(target=_cancel_commit, args=(shared_proxy, library_cluster, client, runs)).start()
         assert error_of(client, "COMMIT")["C"] == "57014"
         assert client.key[0] == pid
         assert found(client) == []
         assert codes(client, "SELECT 1") == [(None, "I")]
 
 
-def _cancel_commit(proxy: RunningProxy, cluster: LibraryCluster, client: RawClient) -> None:
-    await_running(cluster, "pgproxy:library:")  # the global id
+def _cancel_commit(proxy: RunningProxy, cluster: LibraryCluster, client: RawClient, runs: str) -> None:
+    await_running(cluster, runs)
     with RawClient(proxy.host, proxy.port) as canceller:
         body = (80877102).to_bytes(4, "big") + client.key[0].to_bytes(4, "big") + client.key[1]
         canceller.send((len(body) + 4).to_bytes(4, "big") + body)
