@@ -129,6 +129,13 @@ CONVERSATIONS = [
         simple(FIND),
     ],
     [
+        simple(THREE),
+        simple("BEGIN"),
+        parse(f"UPDATE books SET price = 2 WHERE {MINE} RETURNING price"),
+        *(bind(portal="p"), execute(2, "p"), SYNC, execute(2, "p"), SYNC, execute(2, "p"), SYNC),
+        simple("COMMIT"),
+    ],
+    [
         simple("BEGIN"),
         parse(BOUND + RETURNING),
         *(bind(*VALUES, portal="p"), execute(1, "p"), close("P", "p"), SYNC),
