@@ -28,6 +28,7 @@ Write = ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt
 Homes = Callable[[Arguments], tuple[int, ...]]
 
 _ONE_SHARD = "Pin the shard key, so that one shard does it, or read the value first."
+_PLAIN = (ast.A_Const, ast.ParamRef)
 _NONE: frozenset[int] = frozenset()
 # Their result does not depend on the order in which a node finds the rows.
 _ORDERLESS = frozenset(
@@ -94,7 +95,8 @@ def used_parameters(split: Split, places: Sequence[int]) -> frozenset[int] | Non
 
 def _edits(statement: Write, table: Table, source: SourceText) -> list[Edit]:
     assert statement.relation is not None
-    edits = [*name_edits(source, statement, statement.relation, table), *clock_edits(statement, source)]
+    lean = _without(statement, lambda _: True)
+    edits = [*name_edits(source, lean, statement.relation, table), *clock_edits(lean, source)]
     return sorted(edits, key=lambda edit: edit.start)
 
 
@@ -149,13 +151,31 @@ def check_returning(statement: ast.InsertStmt) -> None:
 def check_split(statement: Write, table: Table, source: SourceText, context: PlanningContext) -> ClockWords:
     """Raise Refused for what would not be the same on every shard. The constants that may mean the present moment are
     to be guarded against."""
+    timeless = _timeless(statement, table, context)
+    statement = _without(statement, lambda value: id(value) in timeless)
     check_scatter_functions(statement, context)
     inner = list(_inner_queries(statement))
     for query, limited in inner:
         _check_inner(query, context, may_be_limited=limited)
     columns = _Columns(statement, table, context, inside={id(node) for query, _ in inner for node in walk(query)})
     check_date_casts(statement, columns.column_of)
-    return clock_words(statement, source, columns.column_of, _timeless(statement, table, context))
+    return clock_words(statement, source, columns.column_of, timeless)
+
+
+def _without(statement: Write, passed_over: Callable[[ast.Node], bool]) -> Write:
+    """An INSERT without those of its plain values that need no looking at: there may be thousands."""
+    if not isinstance(statement, ast.InsertStmt) or not isinstance(statement.selectStmt, ast.SelectStmt):
+        return statement
+    values = (value for row in items_of(statement.selectStmt.valuesLists) for value in items_of(row))
+    kept = tuple(value for value in values if not (isinstance(value, _PLAIN) and passed_over(value)))
+    return ast.InsertStmt(
+        relation=statement.relation,
+        cols=statement.cols,
+        selectStmt=ast.SelectStmt(valuesLists=(kept,)),
+        onConflictClause=statement.onConflictClause,
+        returningClause=statement.returningClause,
+        withClause=statement.withClause,
+    )
 
 
 def _inner_queries(statement: Write) -> Iterator[tuple[ast.Node, bool]]:

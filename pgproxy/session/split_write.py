@@ -280,6 +280,7 @@ class SplitWrite:
             return await self._rows_out.stream(pipeline, sources, planned, tag, no_connection, call)
         environment = SessionEnvironment(self._client, self._services, no_connection, call)
         rows = rows_over(pipeline.open(sources, planned.arguments, environment), self._transactions)
+        await rows.describe()
         return await self._rows_out.give_first(rows, tag, call)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -128,6 +129,13 @@ CONVERSATIONS = [
         simple(FIND),
     ],
     [
+        simple(THREE),
+        simple("BEGIN"),
+        parse(f"UPDATE books SET price = 2 WHERE {MINE} RETURNING price"),
+        *(bind(portal="p"), execute(2, "p"), SYNC, execute(2, "p"), SYNC, execute(2, "p"), SYNC),
+        simple("COMMIT"),
+    ],
+    [
         simple("BEGIN"),
         parse(BOUND + RETURNING),
         *(bind(*VALUES, portal="p"), execute(1, "p"), close("P", "p"), SYNC),
@@ -176,3 +184,27 @@ def logical(one: Shown) -> Shown:
 
 _SHARDS = re.compile(r"\bbooks_[abc](?=\b|_)")
 _NOW = re.compile(r"20[2-9][0-9]-[0-9: .+-]+")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"UPDATE books SET price = price + 1 WHERE {MINE}",
+        insert("north", "west", "downtown", behind=" ON CONFLICT (isbn, branch) DO UPDATE SET price = books.price + 1"),
+    ],
+    ids=["UPDATE", "ON CONFLICT"],
+)
+def test_sessions_that_write_the_same_rows_wait_for_each_other(
+    sql: str, shared_proxy: RunningProxy, tidy: None
+) -> None:
+    def write(_: int) -> list[str]:
+        with RawClient.logged_in(shared_proxy.conninfo) as client:
+            return [message.kind for _ in range(10) for message in client.query(sql)]
+
+    with RawClient.logged_in(shared_proxy.conninfo) as client:
+        client.query(insert("north", "west", "downtown"))
+        client.query(f"UPDATE books SET price = 0 WHERE {MINE}")
+        with ThreadPoolExecutor(4) as clients:
+            assert list(clients.map(write, range(4))) == [["C", "Z"] * 10] * 4
+        found = client.query(f"SELECT price FROM books WHERE {MINE}")
+        assert [message.values for message in found if message.kind == "D"] == [(b"40.00",)] * 3

@@ -12,7 +12,7 @@ import pytest
 
 from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.model import HeartbeatSettings, PoolSettings
-from tests.activity import await_nothing_open
+from tests.activity import await_nothing_open, until
 from tests.extended_client import converse, once
 from tests.fix_gateways import GatewayCluster
 from tests.fix_letters import LettersCluster, letters_cluster
@@ -192,6 +192,32 @@ def test_nodes_that_cannot_commit_together(own_cluster: LibraryCluster, tmp_path
             assert rows(client, "UPDATE letters SET n = n + 100 WHERE letter IN ('a', 'd') RETURNING 1") == [(1,)] * 4
             found = rows(client, "INSERT INTO letters VALUES ('b', 1), ('e', 2), ('b', 3) RETURNING n")
             assert found == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["a node that works", "a node that waits"])
+def test_a_node_that_dies_takes_the_whole_statement_with_it(
+    victim: int, own_cluster: LibraryCluster, tmp_path: Path
+) -> None:
+    name = sorted(own_cluster.nodes)[victim]
+    with running_proxy(own_cluster, tmp_path) as proxy, psycopg.connect(proxy.conninfo, autocommit=True) as client:
+        killer = threading.Timer(0.5, own_cluster.kill, [name])
+        killer.start()
+        with pytest.raises(psycopg.Error) as failed:
+            client.execute("UPDATE books SET genre = 'killed' WHERE pg_sleep(0.1) IS NOT NULL")
+        killer.join()
+        assert failed.value.sqlstate in ("08006", "57P01", "57P02")
+        own_cluster.restart(name)
+        until(lambda: not wrong(client, "SELECT count(*) FROM books"), "the node is back")
+        assert rows(client, "SELECT count(*) FROM books WHERE genre = 'killed'") == [(0,)]
+        await_nothing_open(own_cluster)
+
+
+def wrong(client: psycopg.Connection, sql: str) -> bool:
+    try:
+        client.execute(sql.encode())
+    except psycopg.Error:
+        return True
+    return False
 
 
 # Through gateways
