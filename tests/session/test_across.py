@@ -264,6 +264,25 @@ def test_the_role_in_the_transaction_may_differ_from_that_after_it(
         assert found(client) == [b"west", b"north"]
 
 
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [
+        ("SET SESSION AUTHORIZATION across_app", "SET LOCAL SESSION AUTHORIZATION DEFAULT"),
+        ("SET SESSION AUTHORIZATION across_login; SET ROLE across_app", "SET LOCAL session_authorization = DEFAULT"),
+        ("SET ROLE across_app", "SET LOCAL SESSION AUTHORIZATION across_login"),
+    ],
+)
+def test_the_user_in_the_transaction_may_differ_from_that_after_it(
+    before: str, inside: str, plain_login: RunningProxy, library_cluster: LibraryCluster, client: RawClient
+) -> None:
+    said = [*before.split("; "), "BEGIN", inside, insert("west"), insert("north")]
+    assert {code for code, _ in codes(client, *said)} == {None}
+    assert [message.kind for message in client.query("COMMIT") if message.kind != "S"] == ["C", "Z"]
+    assert_nothing_prepared(library_cluster)
+    assert codes(client, "RESET SESSION AUTHORIZATION", "RESET ROLE") == [(None, "I")] * 2
+    assert found(client) == [b"west", b"north"]
+
+
 def test_the_decision_is_flushed_whatever_the_session_says(tmp_path: Path) -> None:
     """A decider that is killed just after the commit must not forget it: the others do not."""
     with running_cluster() as cluster:
