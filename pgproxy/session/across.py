@@ -18,7 +18,7 @@ from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client
 from pgproxy.session.failover import outcome_unknown
 from pgproxy.session.services import Services
-from pgproxy.session.settings import Settings
+from pgproxy.session.settings import Settings, in_one_query, reset_statement
 from pgproxy.shardmap import commit_log
 from pgproxy.shardmap.facts import CatalogFacts
 from pgproxy.wire.messages import notice_response
@@ -30,7 +30,8 @@ _NOT_SUPPORTED = "0A000"
 _READ_ONLY = "25006"
 _GONE = "42704"  # no such prepared transaction: somebody else has ended it, as was decided
 _MOST_TRIES = 5
-_ROLE = re.compile(r"\brole\b", re.IGNORECASE)
+_ROLE = re.compile(r"\b(role|authorization|session_authorization)\b", re.IGNORECASE)
+_ROLES = ("session_authorization", "role")
 # A decision that is not flushed could be lost, and the others would have gone by it: theirs always are.
 _FLUSHED = (
     "SELECT pg_catalog.set_config('synchronous_commit', 'local', true)"
@@ -63,7 +64,8 @@ def before_prepare(said: Iterable[str], settings: Settings) -> str:
     must be the one that the session has after it. Deferred triggers still run as the one that it has had in there."""
     if not any(_ROLE.search(text) for text in said):
         return ""
-    return f"SET CONSTRAINTS ALL IMMEDIATE; {settings.get('role', 'RESET ROLE')}\n; "
+    kept = [text for name, text in settings.items() if name in _ROLES]
+    return in_one_query(("SET CONSTRAINTS ALL IMMEDIATE", *map(reset_statement, _ROLES), *kept, ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,8 @@ SETTINGS = (
     "RESET geqo -- a",
     "SHOW geqo",
     "SET LOCAL work_mem = '3MB'",
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "SET CONSTRAINTS ALL DEFERRED",
     "SET application_name = 'talker'",
     "SET search_path = pg_catalog",
     "SET search_path = public, pg_catalog",
@@ -364,14 +366,16 @@ _SHARDS = re.compile(r"\b(books|patrons)_[abc]\b|\b(books|patrons)_[abc](?=_)")
 
 
 # Of the first statement in a pipeline.
-_NOT_TOLD = tuple(f"{what} can only be used in transaction blocks" for what in ("SET LOCAL", "SET TRANSACTION"))
+_NOT_TOLD = tuple(
+    f"{what} can only be used in transaction blocks" for what in ("SET LOCAL", "SET TRANSACTION", "SET CONSTRAINTS")
+)
 
 
 def same_order(answer: list[Shown]) -> list[Shown]:
     """A setting of a transaction that no node has joined yet is reported when one does; a COPY whose rows
     cannot be stored is agreed to all the same; of rows of several shards the first of which fails nothing is told."""
     told = [one for one in answer if one[0] != "S" and not (one[0] == "N" and one[1]["M"] in _NOT_TOLD)]
-    return [one for one, after in zip(told, [*told[1:], ("",)], strict=True) if one[0] not in "GT" or after[0] != "E"]
+    return [one for one, after in zip(told, [*told[1:], ("",)], strict=True) if one[0] not in "GTn" or after[0] != "E"]
 
 
 def _logical(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from pgproxy.shardmap.model import ShardMap
 from tests.activity import await_nothing_open, await_running, connect
 from tests.fix_nodes import LibraryCluster, running_cluster
 from tests.fix_proxy import RunningProxy, running_proxy
-from tests.raw_client import RawClient
+from tests.raw_client import RawClient, query
 
 FIRST, LAST = 72_000, 72_999
 FOUND = f"SELECT branch FROM books WHERE isbn BETWEEN {FIRST} AND {LAST} ORDER BY isbn"
@@ -101,27 +102,49 @@ def test_read_only_after_it_has_written(client: RawClient) -> None:
     assert codes(client, "BEGIN", insert("west"), "SET TRANSACTION READ ONLY", "COMMIT")[-1] == (None, "I")
 
 
-@pytest.mark.parametrize("slow", ["west-library", "north-library"])
+@pytest.mark.parametrize(("slow", "running"), [("west-library", "COMMIT"), ("north-library", "PREPARE TRANSACTION")])
 def test_a_cancel_before_the_decision_undoes_all(
-    slow: str, client: RawClient, shared_proxy: RunningProxy, library_cluster: LibraryCluster
+    slow: str, running: str, client: RawClient, shared_proxy: RunningProxy, library_cluster: LibraryCluster
 ) -> None:
     pid = client.key[0]
-    runs = "COMMIT" if slow == "west-library" else "PREPARE TRANSACTION"
     with at_commit(library_cluster, slow, "PERFORM pg_sleep(60)"):
         codes(client, "BEGIN", insert("west"), insert("north"), insert("downtown"))
-        threading.Thread(target=_cancel_commit, args=(shared_proxy, library_cluster, client, runs)).start()
+        threading.Thread(target=_cancel_commit, args=(shared_proxy, library_cluster, client, running)).start()
         assert error_of(client, "COMMIT")["C"] == "57014"
         assert client.key[0] == pid
         assert found(client) == []
         assert codes(client, "SELECT 1") == [(None, "I")]
 
 
-def _cancel_commit(proxy: RunningProxy, cluster: LibraryCluster, client: RawClient, runs: str) -> None:
-    await_running(cluster, runs)
+def _cancel_commit(proxy: RunningProxy, cluster: LibraryCluster, client: RawClient, running: str) -> None:
+    await_running(cluster, running)
+    _cancel(proxy, client)
+
+
+def _cancel(proxy: RunningProxy, client: RawClient) -> None:
     with RawClient(proxy.host, proxy.port) as canceller:
         body = (80877102).to_bytes(4, "big") + client.key[0].to_bytes(4, "big") + client.key[1]
         canceller.send((len(body) + 4).to_bytes(4, "big") + body)
         assert canceller.closed()
+
+
+@pytest.mark.parametrize("pause_ms", range(12))
+def test_a_cancel_at_any_moment_undoes_all_or_nothing(
+    pause_ms: int, client: RawClient, shared_proxy: RunningProxy
+) -> None:
+    branches = ["west", "north", "downtown"]
+    codes(client, "BEGIN", *[insert(branch) for branch in branches])
+    client.send(query("COMMIT"))
+    time.sleep(pause_ms / 2_000)
+    _cancel(shared_proxy, client)
+    told = [message for message in client.until_ready() if message.kind in "CEN"]
+    assert len(told) == 1, told
+    if told[0].kind == "C":
+        assert told[0].text == "COMMIT"
+        assert sorted(found(client)) == sorted(branch.encode() for branch in branches)
+    else:
+        assert told[0].fields["C"] == "57014"
+        assert found(client) == []
 
 
 @pytest.mark.parametrize("gone", ["downtown-library", "west-library", "north-library"])
@@ -175,7 +198,7 @@ def test_what_operators_do_in_the_middle_of_a_commit(
     ):
         codes(committing, "BEGIN", insert("west"), insert("north"), insert("downtown"))
         answer = thread.submit(codes, committing, "COMMIT")
-        await_running(library_cluster, "pgproxy:library:")
+        await_running(library_cluster, "PREPARE TRANSACTION")
         interfere(proxy)
         assert answer.result() == [(None, "I")]
         if goes_on:
@@ -239,6 +262,25 @@ def test_the_role_in_the_transaction_may_differ_from_that_after_it(
         assert [message.text for message in answer if message.kind in "CZ"] == ["COMMIT", "I"]
         assert_nothing_prepared(library_cluster)
         assert found(client) == [b"west", b"north"]
+
+
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [
+        ("SET SESSION AUTHORIZATION across_app", "SET LOCAL SESSION AUTHORIZATION DEFAULT"),
+        ("SET SESSION AUTHORIZATION across_login; SET ROLE across_app", "SET LOCAL session_authorization = DEFAULT"),
+        ("SET ROLE across_app", "SET LOCAL SESSION AUTHORIZATION across_login"),
+    ],
+)
+def test_the_user_in_the_transaction_may_differ_from_that_after_it(
+    before: str, inside: str, plain_login: RunningProxy, library_cluster: LibraryCluster, client: RawClient
+) -> None:
+    said = [*before.split("; "), "BEGIN", inside, insert("west"), insert("north")]
+    assert {code for code, _ in codes(client, *said)} == {None}
+    assert [message.kind for message in client.query("COMMIT") if message.kind != "S"] == ["C", "Z"]
+    assert_nothing_prepared(library_cluster)
+    assert codes(client, "RESET SESSION AUTHORIZATION", "RESET ROLE") == [(None, "I")] * 2
+    assert found(client) == [b"west", b"north"]
 
 
 def test_the_decision_is_flushed_whatever_the_session_says(tmp_path: Path) -> None:
