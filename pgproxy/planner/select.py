@@ -22,7 +22,7 @@ from pgproxy.planner.clauses import select_clauses
 from pgproxy.planner.clock_words import clock_words
 from pgproxy.planner.context import PlanningContext
 from pgproxy.planner.date_casts import check_date_casts
-from pgproxy.planner.functions import check_scatter_functions, clock_edits
+from pgproxy.planner.functions import calls_of, check_scatter_functions, clock_edits
 from pgproxy.planner.grouping import plan_groups
 from pgproxy.planner.limits import RowLimits, row_limits
 from pgproxy.planner.ordering import InvalidStatementError, SortItem, nulls_come_first, sort_items
@@ -113,9 +113,18 @@ def _refuse_scatter(scope: Scope) -> None:
     for node in walk(select):
         if isinstance(node, ast.WindowDef) or (isinstance(node, ast.FuncCall) and node.over is not None):
             raise Refused("window functions over several shards are not supported", _ROUTE_HINT)
-        if isinstance(node, ast.SubLink) and any(aggregates_in(node.subselect, context)):
-            # Such an aggregate may belong to the outer query, however deep it stands.
-            raise Refused("an aggregate in a subquery is not supported across shards", _ROUTE_HINT)
+        if isinstance(node, ast.SubLink):
+            _refuse_inner(node.subselect, context)
+
+
+def _refuse_inner(query: object, context: PlanningContext) -> None:
+    if any(aggregates_in(query, context)):
+        # Such an aggregate may belong to the outer query, however deep it stands.
+        raise Refused("an aggregate in a subquery is not supported across shards", _ROUTE_HINT)
+    assert isinstance(query, ast.Node)
+    for call in calls_of(query, context):
+        if call.volatility == "v":  # one server computes it once for all rows
+            raise Refused(f"{call.name}() in a subquery is not supported across shards", _ROUTE_HINT)
 
 
 def _distinct_items(select: ast.SelectStmt) -> Sequence[object]:

@@ -40,3 +40,7 @@
 ! UPDATE books SET price = 2 FROM patrons p WHERE p.patron_id = books.patron_id AND books.branch = 'west'
 ! DELETE FROM patrons USING books WHERE patrons.patron_id = 71 AND books.branch = 'west'
 SELECT 'books'::regclass::text
+! SELECT isbn, (SELECT random()) FROM books
+! SELECT count(*) FROM books WHERE price > (SELECT random() * 10)
+! SELECT isbn FROM books WHERE isbn > (SELECT clock_timestamp() - now() < interval '1 h')::int ORDER BY isbn, branch
+SELECT count((SELECT random())) FROM books WHERE branch = 'west'
