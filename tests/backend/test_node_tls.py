@@ -261,8 +261,14 @@ def test_a_client_certificate(secure_cluster: SecureCluster, certificates: Certi
         assert connection.execute("SELECT count(*) FROM books").fetchone() == (72,)
     with pytest.raises(ProxyError, match="connection requires a valid client certificate"):
         _open(*_settings(secure_cluster, WEST, **ca))
-    with pytest.raises(NodeFailure, match="alert unknown ca"):
-        _open(*_settings(secure_cluster, WEST, **given("other_client")))
+
+    def why_not() -> str:
+        with pytest.raises(NodeFailure) as refused:
+            _open(*_settings(secure_cluster, WEST, **given("other_client")))
+        return str(refused.value)
+
+    # In TLS 1.3 the handshake is over for us by then: when we write before we read, all that is seen is the end.
+    until(lambda: "alert unknown ca" in why_not(), "the node's reason is seen")
 
 
 def test_the_roots_are_reloaded_on_sighup(

@@ -127,12 +127,18 @@ def test_a_missing_client_certificate(strict_proxy: RunningProxy, shared_tls_pro
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def _why_not(proxy: RunningProxy, certificates: Certificates) -> str:
+    with pytest.raises(psycopg.OperationalError) as refused:
+        _connect(proxy, sslmode="require", **_client(certificates.other_client))
+    return str(refused.value)
+
+
 def test_a_client_certificate_of_another_authority(
     strict_proxy: RunningProxy, shared_tls_proxy: RunningProxy, certificates: Certificates
 ) -> None:
     for proxy in (strict_proxy, shared_tls_proxy):
-        with pytest.raises(psycopg.OperationalError, match="alert unknown ca"):
-            _connect(proxy, sslmode="require", **_client(certificates.other_client))
+        # In TLS 1.3 the handshake is over for libpq by then: when it writes before it reads, all it sees is the end.
+        until(lambda proxy=proxy: "alert unknown ca" in _why_not(proxy, certificates), "the reason is seen")
         until(lambda proxy=proxy: "certificate verify failed" in proxy.log_text(), "it is logged")
 
 
