@@ -469,8 +469,8 @@ def sql_for(template: SqlTemplate, shard: Shard | None, arguments: Arguments) ->
 
 
 def form_of(template: SqlTemplate, shard: Shard) -> tuple[str, int] | None:
-    """The statement for a shard with `%s` for each of its constants, and how many these are; None where the constants do
-    not stand in their order."""
+    """The statement for a shard with `%s` for each of its constants, and how many these are; None where they do not
+    stand in their order."""
     return _form(bind_shard(template, shard))
 
 

@@ -85,19 +85,16 @@ class Relay:
         arguments: Arguments,
         shard: Shard,
         pool: NodePool,
-        routed: Routed | None = None,
     ) -> None:
-        """Send the statement now, or when a connection becomes free."""
+        """Send a Query now, or when a connection becomes free."""
         self.active = True
-        self.routed = routed
         self.planned = planned
         self.figures = planned.figures
         self.plan = plan
         self.arguments = arguments
         self.shard = shard
         self.pool = pool
-        if routed is None:
-            self._message = query(sql_for(plan.route, shard, arguments))
+        self._message = query(sql_for(plan.route, shard, arguments))
         self._lease_and_send(pool)
 
     def start_sure(self, route: SureRoute, constants: Constants, shard: Shard, pool: NodePool) -> None:
@@ -110,9 +107,21 @@ class Relay:
         self._message = route.message(shard.index, constants)
         self._lease_and_send(pool)
 
+    def start_bound(self, routed: Routed, pool: NodePool) -> None:
+        """The same for a sequence of the extended protocol."""
+        self.active = True
+        self.routed = routed
+        self.figures = routed.statement.planned.figures
+        self.pool = pool
+        self._lease_and_send(pool)
+
     def recall(self) -> None:
         """The conversation ends the statement, and wants to know what it is."""
-        if self._sure is not None:
+        if self.routed is not None:
+            routed = self.routed
+            self.planned, self.plan, self.shard = routed.statement.planned, routed.plan, routed.shard
+            self.arguments = routed.arguments
+        elif self._sure is not None:
             route, constants = self._sure
             self.planned, self.plan = route.planned(constants), route.plan
             self.arguments = self.planned.arguments

@@ -337,7 +337,7 @@ class Session:
         if pool is None:
             return False
         self._begin_relay(started_at)
-        self._relay.start(routed.statement.planned, routed.plan, routed.arguments, shard, pool, routed)
+        self._relay.start_bound(routed, pool)
         return True
 
     def _begin_relay(self, started_at: float) -> None:

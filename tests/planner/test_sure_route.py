@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,10 +11,8 @@ from hypothesis import strategies as st
 from pgproxy.planner.plan import Sharded, sql_for
 from pgproxy.planner.planner import Planner
 from pgproxy.planner.sure_route import MOST_PREFIXES, MOST_WITH_PREFIX
-from pgproxy.shardmap.facts import CatalogFacts
-from pgproxy.shardmap.model import Method, Shard, ShardMap, Table
 from pgproxy.wire.messages import query
-from tests.planner.conftest import make_facts, make_shard_map
+from tests.planner.conftest import shelves_facts, shelves_shard_map
 
 OFTEN = 25
 
@@ -36,29 +33,8 @@ CONSTANTS = st.one_of(
 )
 
 
-def shard_map() -> ShardMap:
-    """The library, and a table in ranges of an integer."""
-    library = make_shard_map()
-    bounds = [None, "10", "200", None]
-    nodes = tuple(library.nodes)
-    shards = tuple(Shard(i, f"readings_{i}", nodes[i], lower=bounds[i], upper=bounds[i + 1]) for i in range(3))
-    table = Table("readings_of_a_shelf", "public", "shelf", Method.RANGE, shards)
-    return replace(library, tables={**library.tables, table.name: table})
-
-
-def facts() -> CatalogFacts:
-    library = make_facts()
-    patrons = library.tables["patrons"]
-    columns = {
-        "shelf": replace(patrons.columns["patron_id"], name="shelf"),
-        "note": replace(patrons.columns["name"], name="note"),
-    }
-    table = replace(patrons, name="readings_of_a_shelf", columns=columns)
-    return replace(library, tables={**library.tables, table.name: table})
-
-
 def planner_that_knows(*shapes: str) -> Planner:
-    planner = Planner(shard_map(), facts(), cache_size=100)
+    planner = Planner(shelves_shard_map(), shelves_facts(), cache_size=100)
     for shape in shapes:
         for _ in range(OFTEN):
             planner.plan(shape.format(*SHAPES[shape]))
@@ -74,7 +50,7 @@ def agrees(planner: Planner, sql: str) -> bool:
     if found is None:
         return False
     route, constants, index = found
-    planned = Planner(shard_map(), facts(), cache_size=10).plan(sql)
+    planned = Planner(shelves_shard_map(), shelves_facts(), cache_size=10).plan(sql)
     assert isinstance(planned.plan, Sharded)
     assert route.planned(constants).arguments == planned.arguments
     assert planned.plan.choice.shards(planned.arguments) == (index,)
@@ -133,7 +109,7 @@ def test_what_is_no_constant_is_not_found(text: bytes) -> None:
 
 
 def test_statements_for_several_shards_are_not_learned() -> None:
-    planner = Planner(shard_map(), facts(), cache_size=100)
+    planner = Planner(shelves_shard_map(), shelves_facts(), cache_size=100)
     sql = "select note from readings_of_a_shelf where shelf > 5"
     for _ in range(OFTEN):
         planner.plan(sql)
@@ -141,7 +117,7 @@ def test_statements_for_several_shards_are_not_learned() -> None:
 
 
 def test_a_default_limit_is_not_left_out() -> None:
-    planner = Planner(shard_map(), facts(), cache_size=100, default_limit=5)
+    planner = Planner(shelves_shard_map(), shelves_facts(), cache_size=100, default_limit=5)
     sql = "select note from readings_of_a_shelf where shelf = 5"
     for _ in range(OFTEN):
         planner.plan(sql)
@@ -149,7 +125,7 @@ def test_a_default_limit_is_not_left_out() -> None:
 
 
 def test_bounded() -> None:
-    planner = Planner(shard_map(), facts(), cache_size=10_000)
+    planner = Planner(shelves_shard_map(), shelves_facts(), cache_size=10_000)
     for number in range(MOST_WITH_PREFIX + 1):
         sql = f"select note as one, note as two, '' as a{number} from readings_of_a_shelf where shelf = 5"
         for _ in range(OFTEN):
