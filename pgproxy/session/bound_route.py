@@ -27,11 +27,11 @@ Types = tuple[int, ...]
 @dataclass(frozen=True, slots=True)
 class _Head:
     """What the formats of a Bind and the number of its values say: how values are read, and the types to tell the node.
-    `digits`: nothing but digits is that number in the value that decides alone."""
+    `shard_of_integer`: for the value that decides alone, if it is nothing but digits."""
 
     readers: tuple[Callable[[bytes], str], ...]
     types: Types
-    digits: bool
+    shard_of_integer: Callable[[int], int | None] | None
 
 
 class BoundRoute:
@@ -40,10 +40,11 @@ class BoundRoute:
     __slots__ = (
         "_constants",
         "_count",
-        "_decides",
         "_heads",
         "_key",
         "_planner",
+        "_shard_of",
+        "_shard_of_integer",
         "_sql",
         "_texts",
         "_types",
@@ -64,8 +65,11 @@ class BoundRoute:
         self._constants = literals[: len(literals) - self._count]
         self._heads: dict[tuple[bytes, Types | None], _Head] = {}
         self._texts: dict[int, str] = {}  # for each shard, where the values are not part of it
-        self._decides = plan.choice.by_value
-        self._key = -1 if self._decides is None else self._decides.index - len(self._constants)  # among the values
+        by_value = plan.choice.by_value
+        self._key = -1  # which of the values decides alone
+        if by_value is not None:
+            self._key = by_value.index - len(self._constants)
+            self._shard_of, self._shard_of_integer = by_value.shard_of, by_value.shard_of_integer
 
     def find(self, data: bytes, at: int, end: int, described: Types | None) -> tuple[Shard, Types] | None:
         """The shard and the types to tell the node, of a Bind whose formats begin at `at`. Where one value decides
@@ -96,7 +100,10 @@ class BoundRoute:
                 return None
         except error:  # cut short
             return None
-        index = self._shard_of(known, value)
+        if known.shard_of_integer is not None and len(value) <= _MOST_DIGITS and value.isdigit():
+            index = known.shard_of_integer(int(value))
+        else:
+            index = self._shard_of(known.readers[key](value))
         return None if index is None else (self.plan.table.shards[index], known.types)
 
     def arguments(self, data: bytes, at: int, described: Types | None) -> Arguments:
@@ -116,14 +123,6 @@ class BoundRoute:
                 return None
             text = self._texts[shard.index] = sql_for(self.plan.route, shard, Arguments(self._constants))
         return text
-
-    def _shard_of(self, known: _Head, value: bytes) -> int | None:
-        decides = self._decides
-        assert decides is not None
-        if known.digits and len(value) <= _MOST_DIGITS and value.isdigit():
-            assert decides.shard_of_integer is not None
-            return decides.shard_of_integer(int(value))
-        return decides.shard_of(known.readers[self._key](value))
 
     def _find_by_all(self, known: _Head, data: bytes, first: int, end: int) -> tuple[Shard, Types] | None:
         texts, at = _read_values(known.readers, data, first)
@@ -148,17 +147,13 @@ class BoundRoute:
             types = described
         known = (types + (0,) * count)[:count]
         codes = [format_at(formats, at) for at in range(count)]
-        found = _Head(self._planner.readers(self.plan, codes, known), types, self._in_digits(codes, known))
+        in_digits = self._key >= 0 and is_integer_in_digits(codes[self._key], known[self._key])
+        readers = self._planner.readers(self.plan, codes, known)
+        found = _Head(readers, types, self._shard_of_integer if in_digits else None)
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
         self._heads[head, described] = found
         return found
-
-    def _in_digits(self, codes: Sequence[int], types: Types) -> bool:
-        decides, key = self._decides, self._key
-        if decides is None or decides.shard_of_integer is None or key < 0:
-            return False
-        return is_integer_in_digits(codes[key], types[key])
 
     def _may_be_guessed_wrong(self, formats: Sequence[int]) -> bool:
         """A type that the client has left open, of a binary value or of a parameter used twice."""

@@ -180,13 +180,11 @@ class Extended:
         payload = sequence.parse
         if payload is None:
             statement = self._statements.get(sequence.name.decode())
-            if statement is None or statement.planner is not self._backends.in_force.planning():
+            if statement is None or statement.planner is not self._backends.in_force.planner:
                 return None
         else:
             last, statement = self._unnamed
-            known = (
-                statement is not None and last == payload and statement.planner is self._backends.in_force.planning()
-            )
+            known = statement is not None and last == payload and statement.planner is self._backends.in_force.planner
             if sequence.name:
                 return None
             if not known or self._statements.get("") is not statement:

@@ -174,9 +174,12 @@ class Relay:
 
     def answered(self, connection: BackendConnection, answer: bytes) -> None:
         """The whole answer has come, ReadyForQuery included."""
-        if self.routed is not None:
-            self.routed.statement.accepted = True
-            answer = self._with_own_replies(answer, self.routed.replies)
+        routed = self.routed
+        if routed is not None:
+            routed.statement.accepted = True
+            replies = routed.replies
+            if replies != self._replies:  # what the node had to prepare or to close is not the client's business
+                answer = replies + answer[len(self._replies) :]
             self.routed = None  # its data may be large
         self._client.write_through(answer)
         self.active = False
@@ -216,10 +219,6 @@ class Relay:
         self._opening = opening = routed.open(connection)
         self._replies = replies = opening.replies + BOUND
         connection.relay(routed.messages(opening, len(routed.data)), self, replies)
-
-    def _with_own_replies(self, answer: bytes, replies: bytes) -> bytes:
-        """What the node had to prepare or to close is not the client's business."""
-        return answer if replies == self._replies else replies + answer[len(self._replies) :]
 
     def _stop(self, error: ProxyError | None) -> None:
         self.error = error
