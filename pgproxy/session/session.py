@@ -43,6 +43,35 @@ _UNNAMED = Identity("", "", "", admin=False)
 class Session:
     """`pid` and `key` are what the client's CancelRequest must name. The server creates one per connection."""
 
+    __slots__ = (
+        "_entered_as",
+        "_extended",
+        "_idle_too_long",
+        "_in_a_row",
+        "_outcomes",
+        "_overdue",
+        "_planned",
+        "_relay",
+        "_resting_since",
+        "_runner",
+        "_services",
+        "_shortcut",
+        "_skip_to_sync",
+        "_sql",
+        "_started_at",
+        "active",
+        "admitted",
+        "backends",
+        "client",
+        "connected_at",
+        "identity",
+        "key",
+        "pid",
+        "ready",
+        "statements",
+        "transactions",
+    )
+
     def __init__(self, client: Client, services: Services, pid: int, key: bytes) -> None:
         self.client = client
         self.pid = pid
