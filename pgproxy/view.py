@@ -158,7 +158,7 @@ class WorkerView:
             session.state,
             time.time() - (self._worker.loop.time() - session.connected_at),
             session.statements,
-            tuple(sorted(session.nodes)),
+            tuple(sorted({*session.backends.pins.by_node, *(leased.node.name for leased in session.backends.held)})),
             tuple(pin.value for pin in session.backends.pins.reasons),
         )
 

@@ -29,7 +29,6 @@ from pgproxy.wire.messages import query
 class Relay:
     """At most one statement. `active` while it is under way; `stopped` when the conversation must end it.
 
-    The `connection` is its own as long as all is simple, and the session's (`Backends.held`) when it has stopped.
     `on_answered` is given the answer once the client has it.
     """
 
@@ -141,8 +140,6 @@ class Relay:
         if self._lease is not None:
             self._leave_queue()
             self._stop(ProxyError("57014", "canceling statement due to user request"))
-        elif self.connection is not None and not self.stopped:
-            self.pool.cancel_running(self.connection)
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -187,6 +184,7 @@ class Relay:
         self._client.write_through(answer)
         self.active = False
         self.connection = self._sure = None
+        del self._backends.held[connection]
         self.pool.take_back(connection)
         self.on_answered(answer)
 
@@ -197,7 +195,6 @@ class Relay:
             exchange.prepared_as = self._opening.key
         self.exchange = exchange
         self.stopped = True
-        self._leave_to_session()
 
     def wake(self) -> None:
         self._client.wake()
@@ -206,6 +203,7 @@ class Relay:
 
     def _send(self, connection: BackendConnection) -> None:
         self.connection = connection
+        self._backends.held[connection] = self.pool
         settings = self._backends.settings
         if connection.applied is settings or connection.applied == settings:
             connection.applied = settings  # the same object: the next comparison is cheap
@@ -225,13 +223,7 @@ class Relay:
     def _stop(self, error: ProxyError | None) -> None:
         self.error = error
         self.stopped = True
-        self._leave_to_session()
         self._client.wake()
-
-    def _leave_to_session(self) -> None:
-        """The connection, if there is one."""
-        if self.connection is not None:
-            self._backends.held[self.connection] = self.pool
 
     def _leave_queue(self) -> None:
         lease, self._lease = self._lease, None

@@ -50,7 +50,6 @@ class Session:
         "_in_a_row",
         "_outcomes",
         "_overdue",
-        "_parses",
         "_planned",
         "_relay",
         "_resting_since",
@@ -95,7 +94,6 @@ class Session:
         self._resting_since: float | None = None  # inside a transaction
         self._idle_too_long = False
         self.backends.pins.pid = pid
-        self._parses = False  # the extended protocol was used: there may be an unnamed statement
         self._in_a_row = 0  # messages since the client was last waited for
         self._shortcut = self._take_shortcut
         self._relay = Relay(client, self.backends)
@@ -161,14 +159,6 @@ class Session:
             return "active"
         status = self.transactions.status
         return {b"I": "idle", b"T": "idle in transaction", b"E": "idle in transaction (aborted)"}[status]
-
-    @property
-    def nodes(self) -> set[str]:
-        """Where it has connections now."""
-        held = {connection.node.name for connection in self.backends.held}
-        if self._relay.connection is not None:
-            held.add(self._relay.connection.node.name)
-        return held.union(self.backends.pins.by_node)
 
     @property
     def under_way(self) -> bool:
@@ -338,8 +328,7 @@ class Session:
             pool = None if node is None else self.backends.pools.get(node)
         if pool is None:
             return False
-        if self._parses:
-            self._extended.drop_unnamed()
+        self._extended.drop_unnamed()
         self._begin_relay(started_at)
         self._relay.start(planned, plan, planned.arguments, shard, pool)
         return True
@@ -350,8 +339,7 @@ class Session:
         pool = None if node is None else self.backends.pools.get(node)
         if pool is None:
             return False
-        if self._parses:
-            self._extended.drop_unnamed()
+        self._extended.drop_unnamed()
         self._begin_relay(started_at)
         self._relay.start_sure(route, constants, shard, pool)
         return True
@@ -366,7 +354,6 @@ class Session:
             or len(data) > self.client.reader.max_message_bytes
         ):
             return False
-        self._parses = True
         routed = self._extended.routed(data, sequence)
         if routed is None:
             return False
@@ -495,7 +482,6 @@ class Session:
 
     async def _extended_message(self, kind: int, payload: bytes) -> None:
         """A message of the extended protocol. After an error everything up to Sync is skipped."""
-        self._parses = True
         if self._skip_to_sync:
             return
         if self.backends.in_force is not self._services.in_force:
@@ -520,7 +506,6 @@ class Session:
         self._started_at = monotonic()
         self.active = True
         self.backends.begin_statement()
-        self._parses = True
         count = await self._attempt(self._extended.go_ahead())
         self.active = False
         return count is None or count > 0
