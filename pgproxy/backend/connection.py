@@ -283,6 +283,12 @@ class BackendConnection(Scanner, asyncio.Protocol):
         for exchange in self._exchanges:
             exchange.discard()
 
+    def forsake(self) -> None:
+        """As `discard`, where nobody waits for its end either: whoever sent it is not woken any more."""
+        for exchange in self._exchanges:
+            exchange.discard()
+            exchange.wake = _nobody
+
     def pause_reading(self) -> None:
         """Nothing runs here, and what the node says on its own account may wait."""
         if not self._reading_paused and self._transport is not None and not self.closed:
@@ -434,6 +440,10 @@ class BackendConnection(Scanner, asyncio.Protocol):
 
     def _lost(self) -> NodeFailure:
         return NodeFailure(self.node.name, f"node {self.node.name} closed the connection unexpectedly")
+
+
+def _nobody() -> None:
+    """Wakes."""
 
 
 def no_tls(node: Node, reason: str) -> NodeFailure:

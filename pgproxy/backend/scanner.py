@@ -20,6 +20,7 @@ from pgproxy.wire.frames import HEADER_BYTES, Reassembler, scan_rows
 from pgproxy.wire.rows import DATA_ROW, Batch, parse_row_description
 
 _LENGTH = Struct("!I").unpack_from
+_HEADER = Struct("!BI").unpack_from
 IDLE = 0x49  # ReadyForQuery's "I"
 SHUTS_DOWN = "57P01"
 PASSED_IN_PIECES_BYTES = 256 * 1024  # a larger DataRow is spliced as it comes, not collected first
@@ -294,14 +295,20 @@ def _length(data: bytes, at: int) -> int:
 
 def is_plain_answer(data: bytes, replies: bytes) -> bool:
     """These replies, whole messages that may pass as they are, and a ReadyForQuery (idle) as the last of them."""
-    end = len(data) - _READY_BYTES
-    if data[end:] != _READY_IDLE or not data.startswith(replies):
+    if data.endswith(_ONE_SELECTED):  # the usual end, CommandComplete before it: one message less to look at
+        end = len(data) - _ONE_SELECTED_BYTES
+    elif data.endswith(_READY_IDLE):
+        end = len(data) - _READY_BYTES
+    else:
+        return False
+    if not data.startswith(replies):
         return False
     at = len(replies)
     while at < end:
-        if data[at] not in _PLAIN:
+        kind, length = _HEADER(data, at)
+        if kind not in _PLAIN:
             return False
-        at += 1 + _LENGTH(data, at + 1)[0]
+        at += 1 + length
     return at == end
 
 
@@ -323,6 +330,8 @@ _LONG = frozenset(
 _STATUSES = frozenset({b"I", b"T", b"E"})
 _READY_IDLE = wire.ready_for_query(b"I")
 _READY_BYTES = len(_READY_IDLE)
+_ONE_SELECTED = wire.command_complete("SELECT 1") + _READY_IDLE
+_ONE_SELECTED_BYTES = len(_ONE_SELECTED)
 _ENDS = frozenset({wire.COMMAND_COMPLETE, wire.EMPTY_QUERY_RESPONSE})
 _PLAIN = _ENDS | {wire.ROW_DESCRIPTION, DATA_ROW, wire.NO_DATA}
 _SPLICED = _PLAIN | {

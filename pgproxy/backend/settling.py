@@ -37,7 +37,7 @@ class Settling:
 
     def add(self, connection: BackendConnection) -> None:
         """Nobody wants what still comes there."""
-        connection.discard()
+        connection.forsake()
         connection.on_quiet = self._quiet
         if not connection.busy and not connection.cancels_running:
             self._quiet(connection)

@@ -66,6 +66,8 @@ async def describe_alike(sources: Sequence[RowSource]) -> tuple[Column, ...]:
 
 def common_columns(columns: tuple[Column, ...], others: tuple[Column, ...]) -> tuple[Column, ...]:
     """What two sources have in common: their columns, which must be equal but for the type modifiers."""
+    if columns is others:
+        return columns
     if len(columns) != len(others):
         raise ProxyError("XX000", f"shards disagree: {len(columns)} columns on one, {len(others)} on another")
     return tuple(_common_column(position, *pair) for position, pair in enumerate(zip(columns, others, strict=True), 1))

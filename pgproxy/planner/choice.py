@@ -16,7 +16,7 @@ from pglast import ast, enums
 from pgproxy.hashing import NULL, TEXT_OIDS
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.never import never_of
-from pgproxy.planner.plan import Choice
+from pgproxy.planner.plan import ByValue, Choice
 from pgproxy.planner.text import SourceText
 from pgproxy.planner.tree import column_name, items_of, names_of
 from pgproxy.shardmap.facts import ColumnFacts
@@ -71,6 +71,7 @@ class _Constraint:
 
     choose: _Choose
     explain: str
+    by_value: ByValue | None = None
 
 
 def key_choice(where: ast.Node | None, key: KeyReference, placement: Placement, source: SourceText) -> Choice:
@@ -84,7 +85,7 @@ def key_choice(where: ast.Node | None, key: KeyReference, placement: Placement, 
     def shards(arguments: Arguments) -> Shards:
         return choose(arguments.literals)
 
-    return Choice(shards, found.explain)
+    return Choice(shards, found.explain, found.by_value)
 
 
 class _Reader:
@@ -209,7 +210,17 @@ class _Reader:
         return is_own_cast(name, self._placement.key_type.oid, dimensions)
 
     def _equal(self, literal: int) -> _Constraint:
-        return _Constraint(self._equal_to(literal), f"{self._key.column.name} = {self._source.shown(literal)}")
+        explain = f"{self._key.column.name} = {self._source.shown(literal)}"
+        return _Constraint(self._equal_to(literal), explain, self._by_value(literal))
+
+    def _by_value(self, literal: int) -> ByValue:
+        choose = self._equal_to(0)
+
+        def shard_of(text: str) -> int | None:
+            shards = choose((text,))
+            return shards[0] if len(shards) == 1 else None
+
+        return ByValue(literal, shard_of, self._placement.shard_of if self._placement.is_cheap else None)
 
     def _equal_to(self, literal: int) -> _Choose:
         """The hot path. Where hashing or reading costs more than a look-up, constants seen before are remembered."""

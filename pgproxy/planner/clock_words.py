@@ -66,7 +66,7 @@ class ClockWords:
                 )
             return found
 
-        return Choice(shards, choice.explain)
+        return Choice(shards, choice.explain, choice.by_value)
 
 
 def clock_words(

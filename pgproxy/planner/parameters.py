@@ -25,6 +25,7 @@ _BOOL, _INT8, _NAME, _INT2, _INT4, _TEXT, _UNKNOWN, _VARCHAR = 16, 20, 19, 21, 2
 _DATE, _TIMESTAMP, _TIMESTAMPTZ, _NUMERIC, _UUID = 1082, 1114, 1184, 1700, 2950
 _UNTYPED = frozenset({0, _UNKNOWN})
 _STRINGS = frozenset({_TEXT, _VARCHAR, _NAME})
+_IN_DIGITS = frozenset({*_UNTYPED, _INT4, _INT8})
 _NUMBERS = frozenset({_INT2, _INT4, _INT8, _NUMERIC})
 _DATES = frozenset({_DATE, _TIMESTAMP, _TIMESTAMPTZ})
 _LONGEST_NAME = 63
@@ -43,6 +44,11 @@ def routing_text(value: bytes | None, format_code: int, type_oid: int, key_oid: 
     shard key. Whatever the two types are, the text is UNKNOWN to a key that could not equal or store the value so.
     """
     return "NULL" if value is None else routing_reader(format_code, type_oid, key_oid)(value)
+
+
+def is_integer_in_digits(format_code: int, type_oid: int) -> bool:
+    """Whether a value of up to nine digits, and nothing else, is that number to an integer key."""
+    return format_code == TEXT_FORMAT and type_oid in _IN_DIGITS
 
 
 @lru_cache(maxsize=2_000)

@@ -77,14 +77,26 @@ class SqlTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class ByValue:
+    """The statement's `index`-th value decides alone. `shard_of` gives the shard for it as an SQL constant, None where
+    that is not exactly one; `shard_of_integer`, where it is there, the same for an integer of at most nine digits."""
+
+    index: int
+    shard_of: Callable[[str], int | None]
+    shard_of_integer: Callable[[int], int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """Which shards a statement concerns. `shards` gives shard indexes in ascending order, maybe none at all.
+    """Which shards a statement concerns. `shards` gives shard indexes in ascending order, maybe none at all. `by_value`
+    says the same, where one value decides.
 
     It may only leave a shard out when no row of the answer can come from it.
     """
 
     shards: Callable[[Arguments], tuple[int, ...]]
     explain: str = "all shards"
+    by_value: ByValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,17 +495,30 @@ def sql_for(template: SqlTemplate, shard: Shard | None, arguments: Arguments) ->
     return rendered(arguments)
 
 
-def _renderer(bound: tuple[Bound, ...]) -> Callable[[Arguments], str]:
-    """What fills in an execution's values. The usual text, all constants in their order, takes one formatting."""
+def form_of(template: SqlTemplate, shard: Shard) -> tuple[str, int] | None:
+    """The statement for a shard with `%s` for each of its constants, and how many these are; None where they do not
+    stand in their order."""
+    return _form(bind_shard(template, shard))
+
+
+def _form(bound: tuple[Bound, ...]) -> tuple[str, int] | None:
     literals = [part.index for part in bound if isinstance(part, LiteralRef)]
     texts = [part for part in bound if isinstance(part, str)]
     if len(literals) + len(texts) != len(bound) or literals != list(range(len(literals))):
-        return lambda arguments: render(bound, arguments)
-    if not literals:
-        (text,) = texts or ("",)
-        return lambda _: text
+        return None
     form = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in bound)
-    count = len(literals)
+    return form, len(literals)
+
+
+def _renderer(bound: tuple[Bound, ...]) -> Callable[[Arguments], str]:
+    """What fills in an execution's values. The usual text, all constants in their order, takes one formatting."""
+    found = _form(bound)
+    if found is None:
+        return lambda arguments: render(bound, arguments)
+    form, count = found
+    if not count:
+        text = form % ()
+        return lambda _: text
 
     def fill(arguments: Arguments) -> str:
         values = arguments.literals

@@ -46,6 +46,7 @@ from pgproxy.planner.plan import (
 )
 from pgproxy.planner.relations import Kind, relations_of
 from pgproxy.planner.statements import plan_statement
+from pgproxy.planner.sure_route import MOST_PREFIXES, MOST_WITH_PREFIX, PREFIX, SureRoutes
 from pgproxy.planner.template import Extract, compile_sure, never, pieces_between
 from pgproxy.planner.text import SourceText, Token, highest_parameter, scan_tokens
 from pgproxy.shardmap.facts import CatalogFacts
@@ -62,9 +63,6 @@ _SET_OPERATION = re.compile(r"\b(?:union|intersect|except)\b", re.IGNORECASE)
 _SEMICOLON = "ASCII_59"
 # Templates used so often are looked for before the normaliser is asked, by what their texts begin with.
 _CALLS_BEFORE_SURE = 20
-_SURE_PREFIX = 24
-_MOST_SURE_PREFIXES = 500
-_MOST_SURE_WITH_PREFIX = 4
 
 
 class Planner:
@@ -87,10 +85,11 @@ class Planner:
         self.cache = PlanCache(cache_size)
         self._cached = self.cache.get
         self._sure: dict[str, tuple[tuple[Extract, CachedPlan], ...]] = {}
+        self.sure_routes = SureRoutes()
 
     def plan(self, sql: str) -> Planned:
         """The plan of a text with its constants. Raises ProxyError."""
-        for extract, cached in self._sure.get(sql[:_SURE_PREFIX], ()):
+        for extract, cached in self._sure.get(sql[:PREFIX], ()):
             found = extract(sql)
             if found is not None:
                 cached.calls += 1
@@ -121,14 +120,15 @@ class Planner:
 
     def _learn(self, cached: CachedPlan, literals: tuple[str, ...]) -> None:
         """Recognise texts of this often used template without normalising them, where that can be proven."""
-        prefix = cached.pieces[0][:_SURE_PREFIX]
+        prefix = cached.pieces[0][:PREFIX]
         extract = compile_sure(cached.pieces, literals)
-        if extract is never or len(prefix) < _SURE_PREFIX:
+        if extract is never or len(prefix) < PREFIX:
             return
-        if len(self._sure) >= _MOST_SURE_PREFIXES:
+        if len(self._sure) >= MOST_PREFIXES:
             self._sure.clear()
         known = self._sure.get(prefix, ())
-        self._sure[prefix] = ((extract, cached), *known)[:_MOST_SURE_WITH_PREFIX]
+        self._sure[prefix] = ((extract, cached), *known)[:MOST_WITH_PREFIX]
+        self.sure_routes.learn(cached, literals)
 
     def bound(
         self,

@@ -59,15 +59,42 @@ def compile_sure(pieces: Pieces, literals: Sequence[str]) -> Extract:
     """
     if not literals:  # one text alone, whatever its tokens are
         return re.compile(re.escape(pieces[0])).fullmatch
-    if len(literals) > _MOST_LITERALS or any(map(_UNSURE.search, pieces)):
+    kinds = _sure_kinds(pieces, literals)
+    if kinds is None:
         return never
     parts = [re.escape(pieces[0])]
+    for kind, behind in zip(kinds, pieces[1:], strict=True):
+        parts += ["(", kind.shape.pattern, ")", re.escape(behind)]
+    return re.compile("".join(parts)).fullmatch
+
+
+def compile_sure_bytes(pieces: Pieces, literals: Sequence[str]) -> re.Pattern[bytes] | None:
+    """The same for texts in UTF-8, of which it matches those whose constants are ASCII; None for `never`."""
+    kinds = _sure_kinds(pieces, literals)
+    if kinds is None:
+        return None
+    parts = [re.escape(pieces[0].encode())]
+    for kind, behind in zip(kinds, pieces[1:], strict=True):
+        parts += [b"(", kind.ascii_shape, b")", re.escape(behind.encode())]
+    return re.compile(b"".join(parts))
+
+
+def is_short_integer(literal: str) -> bool:
+    """What texts of a sure template have in place of this constant is an integer of at most nine digits."""
+    return _SURE[0].shape.fullmatch(literal) is not None
+
+
+def _sure_kinds(pieces: Pieces, literals: Sequence[str]) -> list[_Kind] | None:
+    """What may stand for each constant; None where nothing can be proven."""
+    if len(literals) > _MOST_LITERALS or any(map(_UNSURE.search, pieces)):
+        return None
+    kinds = []
     for before, literal, behind in zip(pieces, literals, pieces[1:], strict=False):
         kind = next((kind for kind in _SURE if kind.shape.fullmatch(literal)), None)
         if kind is None or not kind.after.search(before) or _REACHES_BACK.match(behind) or behind.isspace():
-            return never
-        parts += ["(", kind.shape.pattern, ")", re.escape(behind)]
-    return re.compile("".join(parts)).fullmatch
+            return None
+        kinds.append(kind)
+    return kinds
 
 
 class _Kind(NamedTuple):
@@ -75,6 +102,11 @@ class _Kind(NamedTuple):
 
     shape: re.Pattern[str]
     after: re.Pattern[str]
+
+    @property
+    def ascii_shape(self) -> bytes:
+        """The pattern of those that are ASCII."""
+        return self.shape.pattern.replace(r"\ud800-\udfff", r"\x80-\xff").encode()
 
 
 # Numbers that fit an integer and those that do not are of different kinds: behind ORDER BY the first are positions,

@@ -24,6 +24,23 @@ from pgproxy.shardmap.model import Shard
 class Backends:
     """Leases from the pools. `settings` are the session's own, `defaults` those of its start-up packet."""
 
+    __slots__ = (
+        "_client",
+        "_services",
+        "cancelled",
+        "defaults",
+        "elsewhere",
+        "failed",
+        "held",
+        "in_force",
+        "node_user",
+        "pins",
+        "pools",
+        "reported",
+        "settings",
+        "waiting",
+    )
+
     def __init__(self, client: Client, services: Services) -> None:
         self.settings: Settings = NO_SETTINGS
         self.defaults: Settings = NO_SETTINGS

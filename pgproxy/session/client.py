@@ -44,6 +44,27 @@ class Client(asyncio.Protocol):
     Waking it once too often is harmless, so whoever may have changed a condition just calls `wake`.
     """
 
+    __slots__ = (
+        "_conversation",
+        "_converse",
+        "_flushes",
+        "_out",
+        "_paused",
+        "_reading_paused",
+        "_stepping",
+        "_transport",
+        "address",
+        "disturbed",
+        "ended",
+        "gone",
+        "in_process",
+        "reader",
+        "shortcut",
+        "started",
+        "tls",
+        "untyped",
+    )
+
     def __init__(self, converse: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
         self.address = ""
         self.started = False  # the start-up packet is through: bytes are typed messages

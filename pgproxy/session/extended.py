@@ -162,8 +162,9 @@ class Extended:
                 return None
             description = statement.description
             types = None if description is None else description.parameter_types
-            assert statement.route is not None
-            found = statement.route.read(data, sequence.values_at, sequence.bind_end, types)
+            route = statement.route
+            assert route is not None
+            found = route.find(data, sequence.values_at, sequence.bind_end, types)
         except (ProxyError, UnicodeDecodeError):
             return None  # found again message by message, and told
         if found is None:
@@ -171,8 +172,7 @@ class Extended:
         if sequence.parse is not None:
             self._statements[""] = statement
             self._unnamed = sequence.parse, statement
-        shard, arguments, types = found
-        return Routed(data, sequence, statement, statement.route.plan, shard, arguments, types)
+        return Routed(data, sequence, statement, route, *found, types)
 
     def _parsed(self, sequence: BoundSequence) -> Prepared | None:
         """The statement that is bound, with its route. Whoever parses the same text again as the unnamed statement
@@ -180,13 +180,11 @@ class Extended:
         payload = sequence.parse
         if payload is None:
             statement = self._statements.get(sequence.name.decode())
-            if statement is None or statement.planner is not self._backends.in_force.planning():
+            if statement is None or statement.planner is not self._backends.in_force.planner:
                 return None
         else:
             last, statement = self._unnamed
-            known = (
-                statement is not None and last == payload and statement.planner is self._backends.in_force.planning()
-            )
+            known = statement is not None and last == payload and statement.planner is self._backends.in_force.planner
             if sequence.name:
                 return None
             if not known or self._statements.get("") is not statement:

@@ -14,8 +14,10 @@ from pgproxy.backend.lease_queue import Lease
 from pgproxy.backend.pool import NodePool
 from pgproxy.backend.prepared import Opening
 from pgproxy.errors import ConnectionLost, ProxyError
+from pgproxy.metrics import Figures
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import Planned, Sharded, sql_for
+from pgproxy.planner.sure_route import Constants, SureRoute
 from pgproxy.session.backends import Backends, never_sent
 from pgproxy.session.call import Call
 from pgproxy.session.client import Client
@@ -34,13 +36,16 @@ class Relay:
         "_backends",
         "_client",
         "_lease",
+        "_message",
         "_opening",
         "_replies",
+        "_sure",
         "active",
         "arguments",
         "connection",
         "error",
         "exchange",
+        "figures",
         "on_answered",
         "plan",
         "planned",
@@ -64,6 +69,9 @@ class Relay:
         self.exchange: Exchange | None = None
         self.error: ProxyError | None = None
         self.routed: Routed | None = None  # a simple Query
+        self.figures: Figures | None = None  # the template's
+        self._message = b""  # that Query, for the node
+        self._sure: tuple[SureRoute, Constants] | None = None
         self._replies = b""
         self.on_answered: Callable[[bytes], None] = _nobody
         self._client = client
@@ -77,16 +85,48 @@ class Relay:
         arguments: Arguments,
         shard: Shard,
         pool: NodePool,
-        routed: Routed | None = None,
     ) -> None:
-        """Send the statement now, or when a connection becomes free."""
+        """Send a Query now, or when a connection becomes free."""
         self.active = True
-        self.routed = routed
         self.planned = planned
+        self.figures = planned.figures
         self.plan = plan
         self.arguments = arguments
         self.shard = shard
         self.pool = pool
+        self._message = query(sql_for(plan.route, shard, arguments))
+        self._lease_and_send(pool)
+
+    def start_sure(self, route: SureRoute, constants: Constants, shard: Shard, pool: NodePool) -> None:
+        """`start` for a Query whose plan is not made unless it is needed: `recall` makes it."""
+        self.active = True
+        self._sure = route, constants
+        self.figures = route.figures
+        self.shard = shard
+        self.pool = pool
+        self._message = route.message(shard.index, constants)
+        self._lease_and_send(pool)
+
+    def start_bound(self, routed: Routed, pool: NodePool) -> None:
+        """The same for a sequence of the extended protocol."""
+        self.active = True
+        self.routed = routed
+        self.figures = routed.statement.planned.figures
+        self.pool = pool
+        self._lease_and_send(pool)
+
+    def recall(self) -> None:
+        """The conversation ends the statement, and wants to know what it is."""
+        if self.routed is not None:
+            routed = self.routed
+            self.planned, self.plan, self.shard = routed.statement.planned, routed.plan, routed.shard
+            self.arguments = routed.arguments
+        elif self._sure is not None:
+            route, constants = self._sure
+            self.planned, self.plan = route.planned(constants), route.plan
+            self.arguments = self.planned.arguments
+
+    def _lease_and_send(self, pool: NodePool) -> None:
         connection = pool.try_lease()
         if connection is not None:
             self._send(connection)
@@ -112,7 +152,8 @@ class Relay:
     def reset(self) -> None:
         """The conversation has ended the statement."""
         self.active = self.stopped = False
-        self.connection = self.exchange = self.error = self.routed = None
+        self.connection = self.exchange = self.error = self.routed = self._sure = None
+        self._message = b""
 
     @property
     def queued(self) -> bool:
@@ -133,13 +174,16 @@ class Relay:
 
     def answered(self, connection: BackendConnection, answer: bytes) -> None:
         """The whole answer has come, ReadyForQuery included."""
-        if self.routed is not None:
-            self.routed.statement.accepted = True
-            answer = self._with_own_replies(answer, self.routed.replies)
+        routed = self.routed
+        if routed is not None:
+            routed.statement.accepted = True
+            replies = routed.replies
+            if replies != self._replies:  # what the node had to prepare or to close is not the client's business
+                answer = replies + answer[len(self._replies) :]
             self.routed = None  # its data may be large
         self._client.write_through(answer)
         self.active = False
-        self.connection = None
+        self.connection = self._sure = None
         del self._backends.held[connection]
         self.pool.take_back(connection)
         self.on_answered(answer)
@@ -164,7 +208,8 @@ class Relay:
         if connection.applied is settings or connection.applied == settings:
             connection.applied = settings  # the same object: the next comparison is cheap
             if self.routed is None:
-                connection.relay(query(sql_for(self.plan.route, self.shard, self.arguments)), self)
+                message, self._message = self._message, b""  # it may be large
+                connection.relay(message, self)
             else:
                 self._send_bound(connection, self.routed)
         else:
@@ -174,10 +219,6 @@ class Relay:
         self._opening = opening = routed.open(connection)
         self._replies = replies = opening.replies + BOUND
         connection.relay(routed.messages(opening, len(routed.data)), self, replies)
-
-    def _with_own_replies(self, answer: bytes, replies: bytes) -> bytes:
-        """What the node had to prepare or to close is not the client's business."""
-        return answer if replies == self._replies else replies + answer[len(self._replies) :]
 
     def _stop(self, error: ProxyError | None) -> None:
         self.error = error

@@ -8,6 +8,7 @@ from pgproxy.backend.connection import BackendConnection
 from pgproxy.backend.prepared import Opening
 from pgproxy.operators.arguments import Arguments
 from pgproxy.planner.plan import Sharded, sql_for
+from pgproxy.session.bound_route import BoundRoute
 from pgproxy.session.portals import Prepared
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire.extended import bind_complete, parse_complete
@@ -25,13 +26,22 @@ class Routed:
     data: bytes
     sequence: BoundSequence
     statement: Prepared
-    plan: Sharded
+    route: BoundRoute
     shard: Shard
-    arguments: Arguments
     types: tuple[int, ...]
+    described: tuple[int, ...] | None  # when the shard was found
+
+    @property
+    def plan(self) -> Sharded:
+        return self.route.plan
+
+    @property
+    def arguments(self) -> Arguments:
+        """The plan's. Read when they are asked for: the usual answer needs none."""
+        return self.route.arguments(self.data, self.sequence.values_at, self.described)
 
     def open(self, connection: BackendConnection) -> Opening:
-        sql = sql_for(self.plan.route, self.shard, self.arguments)
+        sql = self.route.text(self.shard) or sql_for(self.plan.route, self.shard, self.arguments)
         return connection.prepared.open(sql, self.types, lasting=bool(self.statement.name))
 
     def messages(self, opening: Opening, end: int) -> bytes:

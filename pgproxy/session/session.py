@@ -12,6 +12,7 @@ from pgproxy.backend.exchange import ServerError
 from pgproxy.errors import ProtocolViolation, ProxyError, Refused
 from pgproxy.metrics import ONE_ROW, count, rows_of_answer
 from pgproxy.planner.plan import Effect, Execute, Planned, Prepare, Several, Sharded, sql_for
+from pgproxy.planner.sure_route import Constants, SureRoute
 from pgproxy.session.administration import administer
 from pgproxy.session.backends import Backends
 from pgproxy.session.client import Client, ClientGone
@@ -42,6 +43,35 @@ _UNNAMED = Identity("", "", "", admin=False)
 class Session:
     """`pid` and `key` are what the client's CancelRequest must name. The server creates one per connection."""
 
+    __slots__ = (
+        "_entered_as",
+        "_extended",
+        "_idle_too_long",
+        "_in_a_row",
+        "_outcomes",
+        "_planned",
+        "_relay",
+        "_resting_since",
+        "_runner",
+        "_services",
+        "_shortcut",
+        "_skip_to_sync",
+        "_sql",
+        "_started_at",
+        "_why_cancelled",
+        "active",
+        "admitted",
+        "backends",
+        "client",
+        "connected_at",
+        "identity",
+        "key",
+        "pid",
+        "ready",
+        "statements",
+        "transactions",
+    )
+
     def __init__(self, client: Client, services: Services, pid: int, key: bytes) -> None:
         self.client = client
         self.pid = pid
@@ -65,6 +95,7 @@ class Session:
         self._idle_too_long = False
         self.backends.pins.pid = pid
         self._in_a_row = 0  # messages since the client was last waited for
+        self._shortcut = self._take_shortcut
         self._relay = Relay(client, self.backends)
         self._relay.on_answered = self._relay_answered
         self._runner = Statements(client, services, self.backends, self.transactions)
@@ -242,7 +273,7 @@ class Session:
         if self._services.draining and self.transactions.current is None:
             raise ProxyError("57P01", "terminating connection due to administrator command")
         if self._may_take_shortcut():
-            self.client.shortcut = self._take_shortcut
+            self.client.shortcut = self._shortcut
         try:
             await self.client.wait()
         finally:
@@ -284,12 +315,19 @@ class Session:
         kind = data[0]
         if kind != messages.QUERY:
             return kind in SEQUENCE_STARTS and self._take_sequence(data)
-        if end < _SHORTEST_QUERY or _LENGTH(data, 1)[0] != end - 1 or data.find(0, 5) != end - 1:
-            return False  # not one whole message with one text
+        if end < _SHORTEST_QUERY or _LENGTH(data, 1)[0] != end - 1 or data[-1]:
+            return False  # not one whole message
         services, backends = self._services, self.backends
         started_at = monotonic()
         try:
-            planned = backends.in_force.planning().plan(data[5:-1].decode())
+            planner = backends.in_force.planner
+            if planner is None:
+                return False
+            if not services.any_replicas and (found := planner.sure_routes.find(data)) is not None:
+                return self._take_sure(*found, started_at)
+            if data.find(0, 5) != end - 1:
+                return False  # not one text
+            planned = planner.plan(data[5:-1].decode())
             plan = planned.plan
             if type(plan) is not Sharded or planned.default_limit is not None:
                 self._planned = planned
@@ -311,6 +349,17 @@ class Session:
         self._extended.drop_unnamed()
         self._begin_relay(started_at)
         self._relay.start(planned, plan, planned.arguments, shard, pool)
+        return True
+
+    def _take_sure(self, route: SureRoute, constants: Constants, index: int, started_at: float) -> bool:
+        shard = route.plan.table.shards[index]
+        node = self._services.gateways.node_for(shard.node)
+        pool = None if node is None else self.backends.pools.get(node)
+        if pool is None:
+            return False
+        self._extended.drop_unnamed()
+        self._begin_relay(started_at)
+        self._relay.start_sure(route, constants, shard, pool)
         return True
 
     def _take_sequence(self, data: bytes) -> bool:
@@ -335,14 +384,14 @@ class Session:
         if pool is None:
             return False
         self._begin_relay(started_at)
-        self._relay.start(routed.statement.planned, routed.plan, routed.arguments, shard, pool, routed)
+        self._relay.start_bound(routed, pool)
         return True
 
     def _begin_relay(self, started_at: float) -> None:
         client = self.client
         client.shortcut = None
         client.disturbed = False
-        self.backends.begin_statement()
+        self.backends.cancelled = False  # `begin_statement`
         self.statements += 1
         self.active = True
         self._started_at = started_at
@@ -353,17 +402,18 @@ class Session:
         services.metrics.route += 1
         took_us = int((monotonic() - self._started_at) * 1e6)
         rows = 1 if answer.endswith(ONE_ROW) else rows_of_answer(answer)
-        count(relay.pool.routed, relay.planned.figures, took_us, rows)
+        count(relay.pool.routed, relay.figures, took_us, rows)
         if took_us > services.slow_us:
-            services.slow(relay.pool.routed, relay.planned.figures, took_us, client.address)
+            services.slow(relay.pool.routed, relay.figures, took_us, client.address)
         # The rest of what allows the short way cannot have changed while the conversation was at rest.
         if client.disturbed or services.draining:
             client.wake()
         else:
-            client.shortcut = self._take_shortcut
+            client.shortcut = self._shortcut
 
     async def _finish_relay(self) -> None:
         relay = self._relay
+        relay.recall()
         self._services.metrics.route += 1
         self._sql = sql_for(relay.plan.route, relay.shard, relay.arguments)
         try:

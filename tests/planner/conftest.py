@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgproxy.planner.planner import Planner
@@ -124,3 +126,24 @@ def cockroach_planner() -> Planner:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden plans anew")
+
+
+def shelves_shard_map() -> ShardMap:
+    """The library, and a table in ranges of an integer."""
+    library = make_shard_map()
+    bounds = [None, "10", "200", None]
+    nodes = tuple(library.nodes)
+    shards = tuple(Shard(i, f"readings_{i}", nodes[i], lower=bounds[i], upper=bounds[i + 1]) for i in range(3))
+    table = Table("readings_of_a_shelf", "public", "shelf", Method.RANGE, shards)
+    return replace(library, tables={**library.tables, table.name: table})
+
+
+def shelves_facts() -> CatalogFacts:
+    library = make_facts()
+    patrons = library.tables["patrons"]
+    columns = {
+        "shelf": replace(patrons.columns["patron_id"], name="shelf"),
+        "note": replace(patrons.columns["name"], name="note"),
+    }
+    table = replace(patrons, name="readings_of_a_shelf", columns=columns)
+    return replace(library, tables={**library.tables, table.name: table})

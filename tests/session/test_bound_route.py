@@ -10,26 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgproxy.operators.arguments import Arguments
-from pgproxy.planner.plan import Sharded
+from pgproxy.planner.plan import Sharded, sql_for
 from pgproxy.planner.planner import Planner
 from pgproxy.session.bound_route import BoundRoute
 from pgproxy.shardmap.model import Shard
 from pgproxy.wire import extended as x
 from pgproxy.wire.sequences import read_sequence
-from tests.planner.conftest import make_facts, make_shard_map
+from tests.planner.conftest import make_facts, make_shard_map, shelves_facts, shelves_shard_map
 
-INT8, TEXT = 20, 25
+INT8, INT4, TEXT = 20, 23, 25
 ONE = "SELECT book_name FROM books WHERE branch = $1 AND isbn = $2"
 PATRON = "SELECT name, 'x' FROM patrons WHERE patron_id = $1"
 TWICE = "SELECT name FROM patrons WHERE patron_id = $1 AND name <> $1"
+SHELF = "SELECT note FROM readings_of_a_shelf WHERE shelf = $1"
+SHELF_AND_NOTE = "SELECT 'x', note FROM readings_of_a_shelf WHERE shelf = $1 AND note = $2"
+SHELVES = Planner(shelves_shard_map(), shelves_facts(), cache_size=100)
 PLANNER = Planner(make_shard_map(), make_facts(), cache_size=100)
 EXECUTE = x.execute_message("", 0)
 
 
-def route_of(sql: str, types: tuple[int, ...] = ()) -> BoundRoute:
-    planned = PLANNER.plan(sql)
+def route_of(sql: str, types: tuple[int, ...] = (), planner: Planner = PLANNER) -> BoundRoute:
+    planned = planner.plan(sql)
     assert isinstance(planned.plan, Sharded)
-    return BoundRoute(sql, planned, planned.plan, PLANNER, types)
+    return BoundRoute(sql, planned, planned.plan, planner, types)
 
 
 Found = tuple[Shard, Arguments, tuple[int, ...]] | None
@@ -39,7 +42,11 @@ def read(route: BoundRoute, bind: bytes, described: tuple[int, ...] | None = Non
     data = bind + EXECUTE
     sequence = read_sequence(data, 0)
     assert sequence is not None
-    return route.read(data, sequence.values_at, sequence.bind_end, described)
+    found = route.find(data, sequence.values_at, sequence.bind_end, described)
+    if found is None:
+        return None
+    shard, types = found
+    return shard, route.arguments(data, sequence.values_at, described), types
 
 
 def bind(*values: bytes | None, formats: Sequence[int] = (), results: Sequence[int] = ()) -> bytes:
@@ -84,6 +91,33 @@ def test_binary_values_need_their_types() -> None:
     assert of_client[0] == of_node[0] == in_text[0]
     assert (of_client[2], of_node[2], in_text[2]) == ((INT8,), (INT8,), ())
     assert read(route_of(PATRON), bind(value, formats=[1])) is None
+
+
+@given(
+    st.sampled_from([SHELF, SHELF_AND_NOTE]),
+    st.integers(-(2**70), 2**70).map(str) | st.sampled_from(["", "7", "10", "199", "200", " 7", "7_0", "٧", "1e2"]),
+    st.sampled_from([(), (INT4,), (INT8,), (TEXT,), (705,)]),
+)
+def test_an_integer_that_decides_alone(sql: str, text: str, types: tuple[int, ...]) -> None:
+    """Values that are nothing but digits are not made constants first; they lead to the same shard."""
+    value = text.encode()
+    found = read(route_of(sql, types, SHELVES), bind(*[value, b"x"][: sql.count("$")]))
+    planned = SHELVES.plan(sql)
+    bound = SHELVES.bound(
+        planned, [value, b"x"][: sql.count("$")], [0, 0][: sql.count("$")], [*types, 0, 0][: sql.count("$")]
+    )
+    assert isinstance(bound.plan, Sharded)
+    shards = bound.plan.choice.shards(bound.arguments)
+    assert found is None if len(shards) != 1 else found == (bound.plan.table.shards[shards[0]], bound.arguments, types)
+
+
+def test_the_text_for_a_shard_is_made_once() -> None:
+    route = route_of(SHELF_AND_NOTE, (), SHELVES)
+    shard = route.plan.table.shards[1]
+    text = route.text(shard)
+    assert text == sql_for(route.plan.route, shard, route.planned.arguments)
+    assert route.text(shard) is text
+    assert route.text(route.plan.table.shards[2]) != text
 
 
 def test_a_parameter_used_twice_needs_its_type() -> None:
