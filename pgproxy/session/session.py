@@ -143,7 +143,7 @@ class Session:
         """As `time_limits.Limited`. A statement is known by when it began, so that none pays for being told apart."""
         now = monotonic()
         if self.active:
-            if statement_s and now - self._started_at > statement_s:
+            if statement_s and now - self._started_at > statement_s and not self.identity.admin:
                 self._cancel_because(ProxyError("57014", "canceling statement due to statement timeout"))
         elif idle_in_transaction_s and now - (self._resting_since or now) > idle_in_transaction_s:
             self._idle_too_long = True

@@ -18,6 +18,7 @@ from pgproxy.shardmap.model import PoolSettings
 from tests.activity import await_nothing_open, until
 from tests.fix_nodes import LibraryCluster
 from tests.fix_proxy import RunningProxy, running_proxy
+from tests.test_orders import in_thread, order, shown
 from tests.test_reload import write
 
 SLOW = {
@@ -67,6 +68,26 @@ def test_one_that_waits_for_a_connection_too(library_cluster: LibraryCluster, tm
             holder.execute("SELECT count(*) FROM books WHERE branch = 'west'")
         with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
             waiting.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+
+
+def test_orders_to_the_proxy_take_their_time(library_cluster: LibraryCluster, tmp_path: Path) -> None:
+    with (
+        running_proxy(library_cluster, tmp_path, statement_timeout_s=0.3) as proxy,
+        proxy.connect() as holder,
+        proxy.connect() as client,
+    ):
+        with unlimited(proxy):
+            holder.execute("BEGIN")
+            holder.execute("SELECT count(*) FROM books WHERE branch = 'west'")
+        pausing, answers = in_thread(lambda: order(proxy, "PAUSE west-library"))
+        until(lambda: shown(proxy, "SHOW POOLS", "paused")["west-library"], "the node is being paused")
+        with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):  # one that began later
+            client.execute("SELECT pg_sleep(60) FROM books WHERE branch = 'north'")
+        assert answers == []
+        holder.execute("COMMIT")
+        pausing.join()
+        assert answers == [[]]
+        order(proxy, "RESUME west-library")
 
 
 def test_an_idle_transaction_ends_with_its_session(library_cluster: LibraryCluster, tmp_path: Path) -> None:
