@@ -63,6 +63,13 @@ class LeaseQueue:
     def paused(self) -> bool:
         return self._held_back is not None
 
+    def reconfigure(self, settings: PoolSettings) -> None:
+        """Who waits goes by the new limits."""
+        self.settings = settings
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(0, self._time_out)
+
     def why_full(self) -> ProxyError | None:
         if self.waiting < self.settings.queue_limit:
             return None

@@ -238,7 +238,7 @@ class NodePool:
         """A shard map was reloaded. To a node that is elsewhere now, or wants another log-in, go new connections."""
         moved = (node, cluster) != (self.node, self._cluster)
         self.node, self._cluster, self.settings = node, cluster, settings
-        self._queue.settings = settings
+        self._queue.reconfigure(settings)
         self._reap_interval_s = _reap_interval_s(settings)
         self._breaker.change(settings.breaker_failures, settings.breaker_open_s, self._loop.time())
         if moved:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -77,6 +77,17 @@ def test_each_waits_equally_long(waiting: Waiting) -> None:
     assert waiting.woken == ["first", "second"]
     assert (waiting.queue.waiting, waiting.queue.oldest_wait_s) == (0, None)
     assert waiting.counts.queue_timeouts == 2
+
+
+@pytest.mark.parametrize(("limit_s", "woken"), [(3.0, ["first"]), (5.0, []), (60.0, [])])
+def test_who_waits_goes_by_a_new_limit(limit_s: float, woken: list[str], waiting: Waiting) -> None:
+    waiting.enter("first")
+    waiting.loop.pass_time(4)
+    waiting.queue.reconfigure(replace(waiting.queue.settings, queue_timeout_s=limit_s))
+    waiting.loop.pass_time(0.1)
+    assert waiting.woken == woken
+    waiting.loop.pass_time(limit_s)
+    assert waiting.woken == ["first"]
 
 
 def test_who_is_held_back_waits_for_resume_in_the_order_of_coming(waiting: Waiting) -> None:
